@@ -1,0 +1,95 @@
+"""The chosen instances: pictures or rows with a remove button each, names, saving, export."""
+
+from __future__ import annotations
+
+import io
+import secrets
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from pages.parts.backend import backend, original
+from pages.parts.mapping import captions
+from pages.parts.selecting import table
+from pages.parts.state import Studio
+from unlearn_core.data.forget import read_forget_set
+from unlearn_core.runs.originals import Original
+
+SHOWN = 24
+COLUMNS = 6
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _sheet(key: str) -> np.ndarray:
+    return np.asarray(Image.open(original(key).sprite))
+
+
+def thumbnail(found: Original, instance: int, size: int = 64) -> bytes:
+    """PNG of one training instance, enlarged without smoothing."""
+    width, height = found.meta["tile"]
+    row = found.row_of[instance]
+    top, left = row // found.meta["columns"] * height, row % found.meta["columns"] * width
+    out = io.BytesIO()
+    Image.fromarray(_sheet(found.key)[top : top + height, left : left + width]).resize((size, size), Image.Resampling.NEAREST).save(out, "PNG")
+    return out.getvalue()
+
+
+def chosen(state: Studio, found: Original) -> None:
+    """Draw the chosen set."""
+    forget = state.forget
+    if not forget:
+        st.info("Nothing chosen yet. Click points on the map, draw a lasso around some, or use another way to select.", icon=":material/ads_click:")
+    else:
+        _instances(state, found)
+    _keeping(state, found)
+
+
+def _instances(state: Studio, found: Original) -> None:
+    forget = state.forget
+    pages = -(-len(forget) // SHOWN)
+    page = 0
+    if pages > 1:
+        page = st.number_input(f"Page of {pages}", 1, pages, 1, key="gallery.page") - 1
+    shown = forget.ids[page * SHOWN : (page + 1) * SHOWN]
+    lines = captions(found.key)
+    columns = st.columns(COLUMNS if found.sprite else 2)
+    for position, i in enumerate(shown):
+        with columns[position % len(columns)]:
+            if found.sprite:
+                st.image(thumbnail(found, i), width=56, caption=f"{i}", alt=lines[found.row_of[i]])
+            else:
+                st.caption(f"**{lines[found.row_of[i]]}**  \n{found.texts[found.row_of[i]][:90]}")
+            st.button("Remove", key=f"remove.{i}", help=lines[found.row_of[i]], icon=":material/close:", type="tertiary", on_click=lambda i=i: state.choose(state.forget.remove([i])))
+
+
+def _keeping(state: Studio, found: Original) -> None:
+    """Save, reopen and export."""
+    store, forget = backend().store, state.forget
+    saved = store.forget_sets(found.key)
+    with st.expander(f"Save, reopen, export ({len(saved)} saved)"):
+        name, save = st.columns([2, 1], vertical_alignment="bottom")
+        text = name.text_input("Name", value=forget.name, key="set.name", max_chars=80)
+
+        def keep() -> None:
+            state.choose(state.forget.named(text))
+            store.save_forget_set(secrets.token_hex(8), found.key, text.strip(), state.forget.to_json(found.meta["dataset"], found.meta["dataset_hash"]))
+
+        save.button("Save", key="set.save", width="stretch", disabled=not (forget and text.strip()), on_click=keep)
+        if saved:
+            which, load, drop = st.columns([2, 1, 1], vertical_alignment="bottom")
+            names = {row["token"]: row["name"] for row in saved}
+            token = which.selectbox("Saved sets", list(names), format_func=names.get, key="set.saved")
+
+            def reopen() -> None:
+                content = store.forget_set(token)["content"].encode()
+                state.choose(read_forget_set(content, found.meta["dataset"], found.meta["dataset_hash"]))
+
+            load.button("Open", key="set.open", width="stretch", on_click=reopen)
+            drop.button("Delete", key="set.delete", width="stretch", on_click=store.delete_forget_set, args=(token,))
+        if forget:
+            stem = f"forget-{found.meta['dataset']}-{len(forget)}"
+            csv, json = st.columns(2)
+            csv.download_button("CSV", forget.to_csv(found.meta["dataset"], found.meta["dataset_hash"]), f"{stem}.csv", "text/csv", width="stretch", on_click="ignore")
+            json.download_button("JSON", forget.to_json(found.meta["dataset"], found.meta["dataset_hash"]), f"{stem}.json", "application/json", width="stretch", on_click="ignore")
+            st.dataframe(table(found, forget.ids, forget.provenance), hide_index=True, height=220)

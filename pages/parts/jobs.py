@@ -1,0 +1,50 @@
+"""Progress of a job: stage, fraction, live curves, cancel; redrawn by itself while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from pages.parts.backend import backend
+from unlearn_core.figures.progress import curves as curves_figure
+from unlearn_core.runs import api
+from unlearn_core.runs.store import Job
+
+EVERY = 0.25
+
+
+def panel(key: str, waiting_for: str, again: Callable[[], object], curves: bool = True) -> None:
+    """Draw one job until it ends, then the whole page once more. `again` restarts one that failed or was cancelled."""
+    job = backend().store.job(key)
+    live = job is not None and not job.ended
+
+    @st.fragment(run_every=EVERY if live else None)
+    def draw() -> None:
+        now = backend().store.job(key)
+        if now is None:
+            st.info("This job was deleted.", icon=":material/info:")
+            return
+        if live and now.ended:
+            st.rerun()
+        if now.status in ("queued", "running"):
+            _running(now, waiting_for, curves)
+        elif now.status == "cancelled":
+            st.info(f"Cancelled: {waiting_for}.", icon=":material/cancel:")
+            st.button("Start again", key=f"again.{key}", on_click=again)
+        elif now.status == "failed":
+            st.error(now.cause, icon=":material/error:")
+            st.button("Start again", key=f"again.{key}", on_click=again)
+
+    draw()
+
+
+def _running(job: Job, waiting_for: str, curves: bool) -> None:
+    bar, stop = st.columns([6, 1], vertical_alignment="center")
+    ahead = "waiting for its turn" if job.status == "queued" else job.stage or "starting"
+    bar.progress(min(max(job.fraction, 0.0), 1.0), text=f"{waiting_for.capitalize()}: {ahead}")
+    asked = job.cancel is not None
+    stop.button("Cancelling …" if asked else "Cancel", key=f"cancel.{job.key}", disabled=asked, width="stretch", on_click=backend().store.cancel, args=(job.key,))
+    points = api.curves(backend().store, job.key) if curves else []
+    if len(points) > 1:
+        st.plotly_chart(curves_figure(points), key=f"curves.{job.key}", config={"displayModeBar": False})

@@ -1,0 +1,97 @@
+"""The map of the open original: which points, which colours, what it can be trusted for."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import streamlit as st
+
+from pages.parts.backend import original
+from pages.parts.picker import Points
+from unlearn_core.data.forget import ForgetSet
+from unlearn_core.figures.palette import BLUE, GREY, SEQUENTIAL, VERMILLION, class_style
+from unlearn_core.runs.originals import Original
+
+COLOURS = ("class", "predicted class", "correct or not", "loss", "confidence", "selected")
+LAYOUTS = {"umap": "UMAP", "pca": "PCA (instant, linear)", "input": "the points' own coordinates"}
+TEXT_LINES = 10
+
+
+def points(found: Original, layout: str, colour: str, forget: ForgetSet) -> Points:
+    """The picker's points; only "selected" depends on the chosen set, everything else is kept."""
+    chosen = forget.ids if colour == "selected" else ()
+    return _points(found.key, layout, colour, chosen)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...]) -> Points:
+    found = original(key)
+    xy = found.layout(layout)
+    shared = {
+        "ids": found.ids.astype(np.int32),
+        "x": xy[:, 0].astype(np.float32),
+        "y": xy[:, 1].astype(np.float32),
+        "captions": captions(key),
+        "title": colour.capitalize(),
+        "sprite": _sprite(key),
+        "tile": tuple(found.meta["tile"]) if found.meta["tile"] else (0, 0),
+        "columns": found.meta["columns"],
+        "rows": _rows(key),
+    }
+    return Points(**shared, **_colouring(found, colour, chosen))
+
+
+def _colouring(found: Original, colour: str, chosen: tuple[int, ...]) -> dict:
+    arrays, classes = found.arrays, tuple(found.meta["class_names"])
+    if colour in ("class", "predicted class"):
+        styles = [class_style(i) for i in range(len(classes))]
+        column = arrays["label" if colour == "class" else "predicted"]
+        return {"category": column.astype(np.int16), "names": classes, "colours": tuple(c for c, _ in styles), "shapes": tuple(s for _, s in styles)}
+    if colour in ("loss", "confidence"):
+        # The scale runs from light to dark where there is something to see: high loss, low confidence.
+        stops = SEQUENTIAL[1:] if colour == "loss" else SEQUENTIAL[1:][::-1]
+        value = np.log10(np.maximum(arrays["loss"], 1e-6)) if colour == "loss" else arrays["confidence"]
+        return {"value": value.astype(np.float32), "colours": tuple(stops), "title": "Loss (log10 nats)" if colour == "loss" else "Confidence"}
+    if colour == "correct or not":
+        right = (arrays["label"] == arrays["predicted"]).astype(np.int16)
+        return {"category": right, "names": ("wrong", "correct"), "colours": (VERMILLION, BLUE), "shapes": (3, 0)}
+    inside = np.isin(found.ids, chosen).astype(np.int16)
+    return {"category": inside, "names": ("kept", "chosen to forget"), "colours": (GREY, VERMILLION), "shapes": (0, 3)}
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def captions(key: str) -> tuple[str, ...]:
+    """One short line for each training instance: id, label, prediction, loss."""
+    found = original(key)
+    a, names = found.arrays, found.meta["class_names"]
+    return tuple(
+        f"id {i} · label {names[label]} · predicted {names[predicted]} · loss {loss:.3g}"
+        for i, label, predicted, loss in zip(a["ids"].tolist(), a["label"].tolist(), a["predicted"].tolist(), a["loss"].tolist(), strict=True)
+    )
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _rows(key: str) -> tuple[str, ...] | None:
+    texts = original(key).texts
+    if not texts:
+        return None
+    parts = (text.split(", ") for text in texts)
+    return tuple("\n".join(p[:TEXT_LINES]) + (f"\n… and {len(p) - TEXT_LINES} more" if len(p) > TEXT_LINES else "") for p in parts)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _sprite(key: str) -> str | None:
+    path = original(key).sprite
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if path else None
+
+
+def trust(found: Original, layout: str) -> str:
+    """What the layout is, and what it can be trusted for."""
+    if layout == "input":
+        return "Points are shown in their own coordinates: distances are real."
+    share = found.meta["trustworthiness"][layout]
+    return (
+        f"{LAYOUTS[layout]} of the model's features over {len(found.ids):,} training instances. Trustworthiness {share:.3f} "
+        "(1 means that every neighbour on the map is a neighbour for the model). Distances between clusters mean nothing."
+    )

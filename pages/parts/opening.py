@@ -1,0 +1,82 @@
+"""Choosing what is on the map: dataset, model and their settings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import streamlit as st
+
+from pages.parts import forms, jobs
+from pages.parts.backend import backend, original
+from pages.parts.state import Studio
+from unlearn_core import data, models
+from unlearn_core.errors import BadInput
+from unlearn_core.runs import api
+from unlearn_core.runs.originals import Original
+from unlearn_core.runs.spec import OriginalSpec
+
+
+def choose_original(state: Studio) -> None:
+    """The sidebar: which dataset and model are open. Switching is explicit, so that nothing is lost by a slip."""
+    known = data.registry()
+    with st.sidebar:
+        st.subheader("Data and model")
+        name = st.selectbox("Dataset", list(known), index=list(known).index(state.spec.dataset), format_func=lambda n: known[n].title, key="open.dataset")
+        info = known[name]
+        suited = models.suited(info)
+        usual = state.spec.model if state.spec.dataset == name and state.spec.model in suited else info.default_model
+        model = st.selectbox("Model", list(suited), index=list(suited).index(usual), format_func=lambda m: suited[m].title, key=f"open.model.{name}")
+        st.caption(info.description)
+        with st.expander("Dataset settings"):
+            dataset_params = forms.fields(info.params, f"open.{name}", advanced="Seeds")
+        with st.expander("Training recipe"):
+            model_params = forms.fields(suited[model].params, f"open.{model}")
+            seed = st.number_input("Training seed", 0, 2**31 - 1, state.spec.seed, key="open.seed", help="Draws the first weights and the order of the batches.")
+        try:
+            wanted = OriginalSpec.make(name, model, dataset_params, model_params, seed, _device(state))
+        except BadInput as error:
+            st.error(str(error))
+            return
+        if wanted.key != state.spec.key:
+            st.button("Open", type="primary", width="stretch", on_click=state.open, args=(wanted,), help="Opens this dataset and model; the points chosen now stay saved under their link.")
+        st.caption(f"{info.citation} Licence: {info.licence}.")
+
+
+def _device(state: Studio) -> str:
+    """Originals that are open or in the demo pack keep their device; new ones use the chosen device."""
+    chosen = st.session_state.get("device", "auto")
+    devices = backend().service.devices()
+    if chosen == "auto":
+        return state.spec.device if not devices else next(iter(devices))
+    return chosen
+
+
+def device_field() -> None:
+    """Show the device in use and let the person choose another one."""
+    service = backend().service
+    found = service.devices()
+    if not found:
+        st.caption(":material/hourglass_top: The worker is starting …")
+        return
+    names = {"auto": f"automatic ({next(iter(found))})"} | {name: f"{name}: {text}" for name, text in found.items()}
+    st.selectbox("Device", list(names), format_func=names.get, key="device", help="Where unlearning and retraining run. Results are repeatable on one device.")
+
+
+def run_device() -> str:
+    """The device for the next run; waits for the worker's first word if it only just started."""
+    found = backend().service.devices(patience=15)
+    chosen = st.session_state.get("device", "auto")
+    if chosen in found:
+        return chosen
+    return next(iter(found), "cpu")
+
+
+def opened(state: Studio) -> Original | None:
+    """The open original, or None after drawing the progress of its preparation."""
+    found = original(state.spec.key)
+    if found:
+        return found
+    job = api.submit_original(backend().store, state.spec)
+    if job:
+        jobs.panel(job.key, waiting_for="the original model", again=lambda: backend().store.submit(job.key, "original", asdict(state.spec), job.title))
+    return None

@@ -1,0 +1,142 @@
+"""Ways to fill the forget set besides pointing; each says how its instances were chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages.parts.state import Studio
+from unlearn_core.data.choose import draw
+from unlearn_core.data.forget import MAX_IMPORT_BYTES, check_ids, parse_ids, read_forget_set
+from unlearn_core.errors import BadInput
+from unlearn_core.runs.originals import Original
+
+
+def ways(state: Studio, found: Original) -> None:
+    """One compact chooser; every way adds to the same forget set."""
+    planted = {name: ids for name, ids in found.meta["planted"].items() if ids}
+    names = ["Random", "Class", "Neighbours", "Query", "Ids", "File"] + (["Planted"] if planted else [])
+    way = st.segmented_control("Other ways to select", names, default="Random", key="way", required=True)
+    {
+        "Random": _random, "Class": _by_class, "Neighbours": _neighbours, "Query": _query, "Ids": _typed, "File": _file, "Planted": _planted,
+    }[way](state, found)  # fmt: skip
+
+
+def _random(state: Studio, found: Original) -> None:
+    count, seed, add = st.columns([1, 1, 1], vertical_alignment="bottom")
+    k = count.number_input("How many", 1, len(found.ids) - 1, min(50, len(found.ids) - 1), key="random.count")
+    s = seed.number_input("Seed", 0, 2**31 - 1, 0, key="random.seed")
+    add.button("Add", key="random.add", width="stretch", on_click=lambda: _add(state, draw(found.ids, k, s), f"random {k}, seed {s}"))
+
+
+def _by_class(state: Studio, found: Original) -> None:
+    names = found.meta["class_names"]
+    which, add = st.columns([2, 1], vertical_alignment="bottom")
+    chosen = which.multiselect("Classes", names, key="class.names")
+    rows = np.isin(found.arrays["label"], [names.index(name) for name in chosen])
+    add.button("Add", key="class.add", width="stretch", disabled=not chosen, on_click=lambda: _add(state, found.ids[rows], f"class {', '.join(chosen)}"))
+
+
+def _neighbours(state: Studio, found: Original) -> None:
+    most = found.arrays["neighbours"].shape[1]
+    count, add = st.columns([2, 1], vertical_alignment="bottom")
+    k = count.slider("Nearest in feature space, of each chosen one", 1, most, min(5, most), key="near.count")
+
+    def apply() -> None:
+        forget = state.forget
+        for i in state.forget.ids:
+            forget = forget.add(found.arrays["neighbours"][found.row_of[i]][:k].tolist(), f"neighbours of {i}")
+        state.choose(forget)
+
+    add.button("Add", key="near.add", width="stretch", disabled=not state.forget, on_click=apply)
+    if not state.forget:
+        st.caption("Choose an instance first.")
+
+
+def _query(state: Studio, found: Original) -> None:
+    names, a = found.meta["class_names"], found.arrays
+    left, right = st.columns(2)
+    label = left.multiselect("Class", names, key="query.label")
+    predicted = right.multiselect("Predicted class", names, key="query.predicted")
+    outcome = left.segmented_control("Outcome", ["any", "correct", "wrong"], default="any", key="query.outcome", required=True)
+    order = right.selectbox("Order", ["highest loss", "lowest loss", "lowest confidence", "highest confidence"], key="query.order")
+    low, high = left.slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.01, key="query.confidence")
+    most = right.number_input("At most", 1, len(found.ids), 50, key="query.most")
+    least_loss = st.number_input("Loss of at least", 0.0, None, 0.0, key="query.loss", format="%.3f")
+    keep = (a["confidence"] >= low) & (a["confidence"] <= high + 1e-6) & (a["loss"] >= least_loss)
+    for wanted, column in ((label, "label"), (predicted, "predicted")):
+        if wanted:
+            keep &= np.isin(a[column], [names.index(name) for name in wanted])
+    if outcome != "any":
+        keep &= (a["label"] == a["predicted"]) == (outcome == "correct")
+    direction, column = order.split()
+    rows = np.flatnonzero(keep)
+    rows = rows[np.argsort(a[column][rows] * (-1 if direction == "highest" else 1), kind="stable")][:most]
+    st.button(f"Add {len(rows):,} of {keep.sum():,} found", key="query.add", disabled=not len(rows), on_click=lambda: _add(state, found.ids[rows], f"query: {order}"))
+
+
+def _typed(state: Studio, found: Original) -> None:
+    text = st.text_input("Instance ids", key="typed.ids", placeholder="3, 17, 20-25")
+
+    def apply() -> None:
+        with _told():
+            ids = check_ids(parse_ids(text), found.ids, found.meta["total"], "ids")
+            _add(state, ids, "typed")
+
+    st.button("Add", key="typed.add", disabled=not text.strip(), on_click=apply)
+
+
+def _file(state: Studio, found: Original) -> None:
+    given = st.file_uploader("A forget set exported here (CSV or JSON)", ["csv", "json"], key="file.upload", max_upload_size=MAX_IMPORT_BYTES // 1_000_000)
+
+    def apply() -> None:
+        with _told():
+            loaded = read_forget_set(given.getvalue(), state.spec.dataset, found.meta["dataset_hash"])
+            check_ids(loaded.ids, found.ids, found.meta["total"], "file")
+            forget = state.forget.named(loaded.name or state.forget.name)
+            for i, how in zip(loaded.ids, loaded.provenance, strict=True):
+                forget = forget.add([i], how) if len(loaded) < 500 else forget
+            state.choose(forget if len(loaded) < 500 else forget.add(loaded.ids, "imported"))
+
+    st.button("Add", key="file.add", disabled=given is None, on_click=apply)
+
+
+def _planted(state: Studio, found: Original) -> None:
+    for name, ids in found.meta["planted"].items():
+        st.button(f"Add all {len(ids)} {name} instances", key=f"planted.{name}", on_click=lambda ids=ids, name=name: _add(state, ids, f"planted: {name}"))
+    st.caption("These were planted when the data were made, so the right answer is known.")
+
+
+def _add(state: Studio, ids, how: str) -> None:
+    state.choose(state.forget.add([int(i) for i in ids], how))
+
+
+class _told:
+    """Shows a BadInput at the top of the page instead of losing what the person typed."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace) -> bool:
+        if isinstance(error, BadInput):
+            st.session_state["selecting.error"] = str(error)
+            return True
+        return False
+
+
+def told() -> None:
+    """Draw the message of a selection that was refused, once."""
+    message = st.session_state.pop("selecting.error", None)
+    if message:
+        st.error(message, icon=":material/error:")
+
+
+def table(found: Original, ids: tuple[int, ...], provenance: tuple[str, ...]) -> pd.DataFrame:
+    """The chosen instances as a table: id, label, prediction, loss, confidence, how chosen."""
+    rows = [found.row_of[i] for i in ids]
+    names, a = np.array(found.meta["class_names"]), found.arrays
+    return pd.DataFrame({
+        "id": ids, "label": names[a["label"][rows]], "predicted": names[a["predicted"][rows]],
+        "loss": a["loss"][rows], "confidence": a["confidence"][rows], "how": provenance,
+    })  # fmt: skip

@@ -1,0 +1,58 @@
+"""The form of a method, made from its declaration, and the button that submits the run."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from pages.parts import forms, opening
+from pages.parts.backend import backend
+from pages.parts.state import Studio
+from unlearn_core import methods
+from unlearn_core.errors import BadInput
+from unlearn_core.runs import api
+from unlearn_core.runs.originals import Original
+from unlearn_core.runs.spec import MAX_RETRAINS
+
+GOALS = {"undo": "Goal: be like a model that never saw the points.", "misclassify": "Goal: get the points wrong. That is not what retraining gives."}
+
+
+def form(state: Studio, found: Original) -> None:
+    """Method, parameters, seeds and the button."""
+    known = methods.registry()
+    name = st.selectbox("Method", list(known), format_func=lambda n: known[n].title, key="method")
+    method = known[name]
+    st.caption(f"{method.summary} {GOALS[method.goal]} Cost: {method.cost}. Source: {method.paper}.")
+    if method.alpha:
+        st.caption(f"**α**: {method.alpha} α values of different methods cannot be compared.")
+    params = forms.fields(method.params, f"method.{name}")
+    left, right = st.columns(2)
+    retrains = left.number_input("Retrained models", 0, MAX_RETRAINS, 3, key="retrains", help="Models trained without the forget set, as the reference. At least 3 for a verdict; more make it sharper.")
+    seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Draws the order of the method's batches.")
+    _warnings(state, found)
+    count = len(state.forget)
+    label = f"Unlearn {count:,} instance{'s' if count != 1 else ''}" if count else "Unlearn"
+    if st.button(label, type="primary", width="stretch", disabled=not count, icon=":material/ink_eraser:", key="unlearn"):
+        _submit(state, found, name, params, seed, retrains)
+
+
+def _submit(state: Studio, found: Original, method: str, params: dict, seed: int, retrains: int) -> None:
+    try:
+        spec = api.request(found, state.forget.ids, method, params, seed, retrains, opening.run_device())
+    except BadInput as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    api.submit_run(backend().store, spec)
+    state.show(spec.key)
+    st.rerun()
+
+
+def _warnings(state: Studio, found: Original) -> None:
+    inside = np.isin(found.ids, state.forget.ids)
+    labels = found.arrays["label"]
+    gone = [found.meta["class_names"][c] for c in np.unique(labels[inside]) if not (labels[~inside] == c).any()]
+    if gone and not inside.all():
+        st.warning(
+            f"This forgets every training instance of class {', '.join(gone)}. Retrained models will not know the class at all, so its test accuracy is expected to fall to zero.",
+            icon=":material/warning:",
+        )

@@ -1,0 +1,62 @@
+"""Studio: select on the map, unlearn, see."""
+
+import streamlit as st
+
+from pages.parts import frame, gallery, mapping, opening, results, selecting, unlearning
+from pages.parts.picker import pick, take
+from pages.parts.state import Studio, studio
+from unlearn_core.runs.originals import Original
+
+PICKER = "picker"
+
+
+@st.fragment
+def select_and_unlearn(state: Studio, found: Original) -> None:
+    """Map on the left, everything about the choice on the right; only this part runs again on a gesture."""
+    apply(state, take(PICKER))
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        bar = st.columns(2)
+        colour = bar[0].selectbox("Colour by", mapping.COLOURS, format_func=str.capitalize, key="colour")
+        layout = bar[1].selectbox("Layout", found.layouts, format_func=mapping.LAYOUTS.get, key=f"layout.{found.key}", disabled=len(found.layouts) == 1)
+        points = mapping.points(found, layout, colour, state.forget)
+        what = f"Map of {len(found.ids)} training instances of {found.meta['title']}, coloured by {colour}; {len(state.forget)} chosen to forget"
+        late = pick(points, state.forget.ids, key=PICKER, alt=what)
+        apply(state, late)
+        st.caption(mapping.trust(found, layout))
+        if late:
+            st.rerun(scope="fragment")
+    with right:
+        selecting.told()
+        choose, listed, do = st.tabs(["Select", f"Chosen ({len(state.forget)})", "Unlearn"])
+        with choose:
+            selecting.ways(state, found)
+        with listed:
+            gallery.chosen(state, found)
+        with do:
+            unlearning.form(state, found)
+
+
+def apply(state: Studio, gestures) -> None:
+    for gesture in gestures:
+        if gesture.op == "undo":
+            state.undo()
+        elif gesture.op == "clear":
+            state.choose(state.forget.remove(state.forget.ids))
+        elif gesture.op == "add":
+            state.choose(state.forget.add(gesture.ids, {"click": "clicked", "box": "box"}.get(gesture.how, gesture.how)))
+        else:
+            state.choose(state.forget.remove(gesture.ids))
+
+
+frame.enter()
+state = studio()
+opening.choose_original(state)
+with st.sidebar:
+    opening.device_field()
+found = opening.opened(state)
+if found:
+    st.subheader(found.meta["title"], divider="gray")
+    select_and_unlearn(state, found)
+    if state.run:
+        results.show(state, found)

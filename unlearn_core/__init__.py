@@ -1,0 +1,17 @@
+"""Machine unlearning with honest evidence, usable without any interface.
+
+>>> import unlearn_core as uc
+>>> run = uc.run(dataset="digits", model="mlp", forget="random:0.03", method="nabla_tau")
+>>> run.measure("utility.accuracy.forget")
+"""
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    # Loaded on first use: importing the package must stay cheap for the command line and the pages.
+    if name in {"run", "Run", "RunSpec", "Store"}:
+        from unlearn_core.runs import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'unlearn_core' has no attribute {name!r}")

@@ -1,0 +1,132 @@
+"""The command line: `python -m unlearn_core list|run|app`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from unlearn_core.errors import BadInput
+
+BAD_INPUT = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m unlearn_core", description="Unlearn chosen training instances and collect honest evidence.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_list(commands)
+    _add_run(commands)
+    app = commands.add_parser("app", help="start the dashboard (sets everything up on the first start)")
+    app.add_argument("streamlit", nargs="*", help="options handed on to Streamlit, after --")
+    given = parser.parse_args(arguments)
+    try:
+        return {"list": _list, "run": _run, "app": _app}[given.command](given)
+    except BadInput as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _add_list(commands: Any) -> None:
+    listing = commands.add_parser("list", help="what there is: datasets, models, methods")
+    listing.add_argument("what", choices=("datasets", "models", "methods"))
+    listing.add_argument("--json", action="store_true", help="one JSON list on stdout")
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser("run", help="unlearn a forget set and print the evidence")
+    run.add_argument("--dataset", required=True)
+    run.add_argument("--model", help="default: the dataset's own")
+    run.add_argument("--forget", required=True, help="random:0.03, random:50, ids:3,17, class:8, class:8:20 or file:PATH")
+    run.add_argument("--method", required=True)
+    run.add_argument("--alpha", help="the method's strength, a number or auto")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--retrains", type=int, default=3, help="retrained reference models (at least 3 for verdicts)")
+    run.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    for kind in ("method", "dataset", "model"):
+        run.add_argument(f"--{kind}-param", action="append", default=[], metavar="NAME=VALUE", help=f"a parameter of the {kind}; may be repeated")
+    run.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
+    run.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _list(given: argparse.Namespace) -> int:
+    from unlearn_core import data, methods, models
+
+    registry = {"datasets": data, "models": models, "methods": methods}[given.what].registry()
+    rows = [_describe(item) for item in registry.values()]
+    if given.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    for row in rows:
+        print(f"{row['name']:<14} {row['title']}\n{'':<14} {row['description']}")
+        for param in row["params"]:
+            print(f"{'':<16} {param['name']} = {param['default']}  {param['help']}")
+    return 0
+
+
+def _describe(item: Any) -> dict[str, Any]:
+    shown = {"name": item.name, "title": item.title, "description": getattr(item, "description", None) or item.summary}
+    for extra in ("modality", "modalities", "goal", "alpha", "needs", "cost", "limits", "paper", "licence", "citation"):
+        if hasattr(item, extra):
+            shown[extra] = getattr(item, extra)
+    fields = ("name", "kind", "default", "low", "high", "choices", "auto", "help")
+    return shown | {"params": [{f: getattr(param, f) for f in fields} for param in item.params]}
+
+
+def _run(given: argparse.Namespace) -> int:
+    from unlearn_core.runs import api
+
+    chosen = {kind: _pairs(getattr(given, f"{kind}_param"), kind) for kind in ("method", "dataset", "model")}
+    result = api.run(
+        given.dataset, given.forget, given.method, given.model,
+        alpha=given.alpha, params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"],
+        seed=given.seed, retrains=given.retrains, device=given.device, store=given.store, reporter=bar(),
+    )  # fmt: skip
+    if given.json:
+        print(json.dumps(result.to_dict("done"), allow_nan=False))
+    else:
+        from unlearn_core.report import as_text
+
+        print(as_text(result))
+    return 0
+
+
+def _pairs(texts: list[str], kind: str) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"{kind}-param", f"{text!r} is not NAME=VALUE.", "Write for example passes=3.")
+        found[name] = value
+    return found
+
+
+def bar() -> Any:
+    """A Reporter that draws one bar on stderr."""
+    from unlearn_core.runs.progress import Reporter
+
+    class Bar(Reporter):
+        stage_name = ""
+
+        def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
+            if stage != self.stage_name and self.stage_name:
+                sys.stderr.write("\n")
+            self.stage_name = stage
+            filled = round(30 * fraction)
+            sys.stderr.write(f"\r{'█' * filled}{'·' * (30 - filled)} {fraction:4.0%} {stage}")
+            if fraction >= 1.0:
+                sys.stderr.write("\n")
+                self.stage_name = ""
+            sys.stderr.flush()
+
+    return Bar()
+
+
+def _app(given: argparse.Namespace) -> int:
+    from unlearn_core.environment import start_app
+
+    return start_app(given.streamlit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

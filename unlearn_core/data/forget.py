@@ -1,0 +1,135 @@
+"""The forget set: which training instances shall go, in which order and how each was chosen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from unlearn_core.errors import BadInput
+
+FORMAT = "unlearning-studio/forget-set"
+MAX_IMPORT_BYTES = 8_000_000
+
+
+@dataclass(frozen=True)
+class ForgetSet:
+    """Ordered unique train ids with the provenance of each ("clicked", "lasso", "neighbours of 17" …)."""
+
+    ids: tuple[int, ...] = ()
+    provenance: tuple[str, ...] = ()
+    name: str = ""
+
+    def __post_init__(self):
+        if len(set(self.ids)) != len(self.ids) or len(self.provenance) != len(self.ids):
+            raise ValueError("ids must be unique and each needs its provenance")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, instance: int) -> bool:
+        return instance in set(self.ids)
+
+    def add(self, ids: Iterable[int], how: str) -> ForgetSet:
+        """Append `ids` that are new, in the order given; ids already chosen keep their provenance."""
+        known = set(self.ids)
+        fresh = [int(i) for i in dict.fromkeys(ids) if int(i) not in known]
+        return replace(self, ids=self.ids + tuple(fresh), provenance=self.provenance + (how,) * len(fresh))
+
+    def remove(self, ids: Iterable[int]) -> ForgetSet:
+        gone = {int(i) for i in ids}
+        kept = [(i, how) for i, how in zip(self.ids, self.provenance, strict=True) if i not in gone]
+        return replace(self, ids=tuple(i for i, _ in kept), provenance=tuple(how for _, how in kept))
+
+    def named(self, name: str) -> ForgetSet:
+        return replace(self, name=name.strip())
+
+    def to_json(self, dataset: str, dataset_hash: str) -> str:
+        rows = [{"id": i, "how": how} for i, how in zip(self.ids, self.provenance, strict=True)]
+        head = {"format": FORMAT, "dataset": dataset, "dataset_hash": dataset_hash, "name": self.name}
+        return json.dumps(head | {"instances": rows}, indent=1)
+
+    def to_csv(self, dataset: str, dataset_hash: str) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["id", "how", "name", "dataset", "dataset_hash"])
+        for i, how in zip(self.ids, self.provenance, strict=True):
+            writer.writerow([i, how, self.name, dataset, dataset_hash])
+        return out.getvalue()
+
+
+def check_ids(ids: Iterable[int], train: Iterable[int], total: int, field: str = "forget") -> tuple[int, ...]:
+    """Return `ids` as unique ints. Raises BadInput for an empty set, ids outside train, or all of train."""
+    wanted = tuple(dict.fromkeys(int(i) for i in ids))
+    allowed = {int(i) for i in train}
+    if not wanted:
+        raise BadInput(field, "the forget set is empty.", "Choose at least one training instance.")
+    outside = [i for i in wanted if i not in allowed]
+    if outside:
+        shown = ", ".join(map(str, outside[:5])) + (" …" if len(outside) > 5 else "")
+        why = "outside the training split" if all(0 <= i < total for i in outside) else "not in this dataset"
+        raise BadInput(field, f"{len(outside)} of {len(wanted)} ids are {why} ({shown}).", "Use ids of training instances.")
+    if len(wanted) == len(allowed):
+        raise BadInput(field, "this would forget every training instance.", "Leave some instances to retain.")
+    return wanted
+
+
+def parse_ids(text: str, field: str = "ids") -> list[int]:
+    """Read ids separated by commas, spaces or lines; ranges such as 3-7 are allowed."""
+    ids: list[int] = []
+    for word in text.replace(",", " ").replace(";", " ").split():
+        first, dash, last = word.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise BadInput(field, f"{word!r} is not an instance id.", "Give whole numbers such as 3, 17, 20-25.")
+        start, stop = int(first), int(last) if dash else int(first)
+        if stop < start or stop - start > 1_000_000:
+            raise BadInput(field, f"the range {word!r} is not usable.", "Give ranges from small to large, such as 20-25.")
+        ids.extend(range(start, stop + 1))
+    return ids
+
+
+def read_forget_set(content: bytes, dataset: str, dataset_hash: str, field: str = "file") -> ForgetSet:
+    """Read an exported CSV or JSON forget set. Raises BadInput if it is malformed or of another dataset."""
+    if len(content) > MAX_IMPORT_BYTES:
+        raise BadInput(field, "the file is larger than 8 MB.", "Export the forget set again; ids need far less.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInput(field, "the file is not UTF-8 text.", "Give a CSV or JSON file exported here.") from None
+    head, rows = _read_json(text, field) if text.lstrip().startswith("{") else _read_csv(text, field)
+    if not head.get("dataset"):
+        raise BadInput(field, "the file does not name its dataset.", "Export forget sets here, by id and dataset.")
+    if head["dataset"] != dataset:
+        raise BadInput(field, f"it belongs to the dataset {head['dataset']!r}.", f"Open {head['dataset']} first, or choose a set of {dataset}.")
+    if head.get("dataset_hash") and head["dataset_hash"] != dataset_hash:
+        raise BadInput(field, f"it was made for other contents or splits of {dataset!r}.", "Use the same dataset settings as when it was exported.")
+    unique: dict[int, str] = {}
+    for instance, how in rows:
+        unique.setdefault(instance, how[:80])
+    return ForgetSet(tuple(unique), tuple(unique.values()), str(head.get("name") or "")[:80])
+
+
+def _read_json(text: str, field: str) -> tuple[dict, list[tuple[int, str]]]:
+    try:
+        head = json.loads(text)
+        rows = [(_whole(row["id"]), str(row.get("how") or "imported")) for row in head["instances"]]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise BadInput(field, "the JSON is not a forget set.", 'It needs "dataset" and "instances" with an "id" each.') from None
+    return head, rows
+
+
+def _read_csv(text: str, field: str) -> tuple[dict, list[tuple[int, str]]]:
+    try:
+        records = list(csv.DictReader(io.StringIO(text)))
+        rows = [(_whole(record["id"]), record.get("how") or "imported") for record in records]
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error):
+        raise BadInput(field, "the CSV is not a forget set.", "It needs the columns id and dataset.") from None
+    return (records[0] if records else {"dataset": ""}), rows
+
+
+def _whole(value) -> int:
+    if isinstance(value, bool) or float(value) != int(float(value)):
+        raise ValueError
+    return int(float(value))

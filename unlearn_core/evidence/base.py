@@ -1,0 +1,228 @@
+"""The contract of evidence: every number is a Measure shown as original, unlearned and retrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unlearn_core.data.base import Splits
+from unlearn_core.models.outputs import Outputs
+
+LEVEL = 0.95
+MIN_RETRAINS = 3
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What one family of measures means; the interface shows this beside every number of the family.
+
+    id: "utility.accuracy"; the measures of the family are "utility.accuracy.<group>".
+    text: one or two plain sentences. unit: "share", "nats", "bits", "margin", "similarity", "AUC", "s" …
+    verdict: whether lying inside the retrained interval is a meaningful question for this family.
+    source: paper and equation, or "" for elementary statistics.
+    """
+
+    id: str
+    title: str
+    text: str
+    unit: str
+    verdict: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Values of the retrained models and a t prediction interval for one further retrained model.
+
+    low and high are None when fewer than MIN_RETRAINS values exist.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of evidence, for one group of instances (or layer, or class).
+
+    ci: confidence interval of the unlearned value where that is an estimate. null: what pure chance or
+    a fresh seed gives (low, high). reliability: "exact", "estimate" or "weak"; reason says why it is
+    weak, or why a value is missing. n: the number of instances behind it. refused: why these instances
+    are too few for a verdict ("too few points for a verdict: about 40 needed"), None if they are enough.
+    """
+
+    id: str
+    group: str
+    original: float | None = None
+    unlearned: float | None = None
+    retrained: Retrained | None = None
+    ci: tuple[float, float] | None = None
+    null: tuple[float, float] | None = None
+    reliability: str = "exact"
+    reason: str | None = None
+    n: int = 0
+    refused: str | None = None
+
+    @property
+    def family(self) -> str:
+        return self.id.removesuffix("." + self.group)
+
+    def inside(self) -> bool | None:
+        """Whether the unlearned value lies in the retrained interval; None where that cannot be said."""
+        if self.refused or self.unlearned is None or self.retrained is None or self.retrained.low is None:
+            return None
+        return self.retrained.low <= self.unlearned <= self.retrained.high
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(raw: dict[str, Any]) -> Measure:
+        retrained = raw.get("retrained")
+        pairs = {key: tuple(raw[key]) if raw.get(key) else None for key in ("ci", "null")}
+        if retrained:
+            retrained = Retrained(**(retrained | {"values": tuple(retrained["values"])}))
+        return Measure(**(raw | pairs | {"retrained": retrained}))
+
+
+@dataclass
+class Subject:
+    """What evidence looks at: one run's models, by their outputs only.
+
+    `predict(who, inputs) -> logits [M, C]` runs a model on new inputs (slices through input space);
+    `who` is "original", "unlearned" or "retrained:k". Features are the first argument of
+    `head(who, features) -> logits`. layout: [n_train, 2] fixed map coordinates in the order of
+    splits.train, None if there is none.
+    """
+
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    modality: str
+    inputs: np.ndarray
+    splits: Splits
+    forget: np.ndarray
+    original: Outputs
+    unlearned: Outputs | None
+    retrained: Sequence[Outputs]
+    predict: Callable[[str, np.ndarray], np.ndarray]
+    head: Callable[[str, np.ndarray], np.ndarray]
+    layout: np.ndarray | None = None
+    seed: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)  # "method", "retrain" (mean of one)
+    settings: dict[str, Any] = field(default_factory=dict)
+    memo: dict = field(default_factory=dict)  # values already computed, kept while retrained models arrive
+
+    @property
+    def retain(self) -> np.ndarray:
+        return np.setdiff1d(self.splits.train, self.forget)
+
+    def names(self) -> list[str]:
+        """The models that exist now: "original", "unlearned" (if any), "retrained:0" …"""
+        present = ["original"] + (["unlearned"] if self.unlearned is not None else [])
+        return present + [f"retrained:{k}" for k in range(len(self.retrained))]
+
+    def outputs(self, who: str) -> Outputs:
+        if who.startswith("retrained:"):
+            return self.retrained[int(who.split(":")[1])]
+        return {"original": self.original, "unlearned": self.unlearned}[who]
+
+    def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
+        """`compute()` the first time `key` is asked for, the kept value afterwards."""
+        if key not in self.memo:
+            self.memo[key] = compute()
+        return self.memo[key]
+
+
+@dataclass
+class Findings:
+    """What one evidence module returns: measures, and named arrays that its figures draw."""
+
+    measures: list[Measure] = field(default_factory=list)
+    views: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Declaration of an evidence module, in the file that also holds `compute(subject) -> Findings`."""
+
+    name: str
+    title: str
+    version: int
+    order: int
+    definitions: tuple[Definition, ...]
+
+
+def awaited(subject: Subject) -> str | None:
+    """Why a verdict cannot be given yet, in plain words; None once there are enough retrained models."""
+    k = len(subject.retrained)
+    if not k:
+        return "the retrained models are not there yet"
+    return f"a verdict needs {MIN_RETRAINS} retrained models, {k} so far" if k < MIN_RETRAINS else None
+
+
+def retrained_band(
+    values: Sequence[float], resolution: float = 0.0, level: float = LEVEL, family: int = 1, widen: float = 1.0
+) -> Retrained | None:
+    """t prediction interval for one more retrained model: mean ± t·s·sqrt(1 + 1/k).
+
+    values: one per retrain seed. resolution: the smallest step the measure can take (1/n for a share of
+    n instances); the interval never gets narrower than one step to either side. family: number of
+    measures that shall hold simultaneously (Bonferroni). widen: factor on s, for values that share
+    models and so spread less than independent ones. Returns None without values.
+    """
+    values = [float(v) for v in values]
+    if not values:
+        return None
+    mean, k = float(np.mean(values)), len(values)
+    if k < MIN_RETRAINS:
+        return Retrained(tuple(values), mean, None, None)
+    from scipy import stats  # here, because declarations are also imported by the page process
+
+    quantile = stats.t.ppf(1 - (1 - level) / (2 * family), k - 1)
+    half = max(float(quantile) * widen * float(np.std(values, ddof=1)) * float(np.sqrt(1 + 1 / k)), resolution)
+    return Retrained(tuple(values), mean, mean - half, mean + half)
+
+
+def per_model(subject: Subject, id: str, group: str, value: Callable[[str], float], *, n: int, resolution: float = 0.0, **rest) -> Measure:
+    """A measure of single models: `value(who)` for the original, the unlearned and each retrained one."""
+    got = {who: float(subject.once((id, group, who), lambda who=who: value(who))) for who in subject.names()}
+    band = retrained_band([got[w] for w in got if w.startswith("retrained:")], resolution)
+    rest["reason"] = rest.get("reason") or awaited(subject)
+    return Measure(f"{id}.{group}", group, got.get("original"), got.get("unlearned"), band, n=n, **rest)
+
+
+def to_retrained(subject: Subject, id: str, group: str, pair: Callable[[str, str], float], *, n: int, resolution: float = 0.0, **rest) -> Measure:
+    """A measure of closeness to the retrained models: the mean of `pair(who, retrained:k)` over k.
+
+    Each retrained model is compared with the other retrained ones, so its value and `null` say what
+    a fresh seed alone gives. `pair` must be symmetric. Says why it is missing before retrains exist.
+    Those values share pairs: with pair(i, j) = μ + aᵢ + aⱼ their spread is (k − 2)/(k − 1) of the spread of
+    a fresh model's value, so the interval is widened by the inverse.
+    """
+    others = [who for who in subject.names() if who.startswith("retrained:")]
+    if not others:
+        return Measure(f"{id}.{group}", group, n=n, **(rest | {"reason": awaited(subject)}))
+
+    def mean_to(who: str) -> float | None:
+        rest_of = [other for other in others if other != who]
+        keys = [tuple(sorted((who, other))) for other in rest_of]
+        found = [float(subject.once((id, group, *key), lambda key=key: pair(*key))) for key in keys]
+        return float(np.mean(found)) if found else None
+
+    own = [value for value in map(mean_to, others) if value is not None]
+    k = len(own)
+    band = retrained_band(own, resolution, widen=(k - 1) / (k - 2) if k > 2 else 1.0)
+    rest["reason"] = rest.get("reason") or awaited(subject)
+    null = (min(own), max(own)) if own else None
+    unlearned = mean_to("unlearned") if subject.unlearned is not None else None
+    return Measure(f"{id}.{group}", group, mean_to("original"), unlearned, band, null=null, n=n, **rest)
+
+
+def missing(id: str, group: str, reason: str, n: int = 0) -> Measure:
+    """A measure that was not computed, with the reason that the interface shows in its place."""
+    return Measure(f"{id}.{group}", group, reliability="weak", reason=reason, n=n)

@@ -1,0 +1,164 @@
+"""Privacy: can somebody tell from the model's answers that an instance was learned. Population attacks only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from unlearn_core.evidence.across import probe, stacked
+from unlearn_core.evidence.attacks import (
+    auc,
+    auc_chance,
+    auc_interval,
+    confidence_of,
+    false_alarms,
+    logistic_attack,
+    logistic_chance,
+    logit_scaled_confidence,
+    loss_of,
+    roc,
+    share_interval,
+    too_few,
+    too_few_for_logistic,
+    tpr_at_fpr,
+)
+from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing, per_model
+from unlearn_core.evidence.readable import explained, readable
+
+ALPHA = 0.01
+FALSE_ALARMS = 10  # a rate read from fewer false alarms than this is a matter of luck
+LEAST = 20  # instances on each side of the logistic attack
+WEAK = "average-case attack with one threshold for everybody: passing it does not clear a single instance"
+
+EVIDENCE = Evidence(
+    name="privacy",
+    title="Privacy",
+    version=1,
+    order=40,
+    definitions=(
+        Definition(
+            "privacy.auc", "Forgotten or never seen? (confidence threshold)",
+            "Chance that the model is more confident about a forgotten instance than about a test instance, which it never "
+            "saw. The ideal is what retraining gives: 0.5 for randomly chosen instances, and possibly far from it for "
+            "hand-picked ones, such as hard or mislabelled cases.",
+            "AUC", source="Yeom et al., arXiv:1709.01604 (loss threshold); interval: DeLong et al. 1988",
+        ),
+        Definition(
+            "privacy.lr_attack", "Forgotten or never seen? (starting-kit logistic attack)",
+            "How often a logistic regression on the loss alone guesses right whether an instance was forgotten or is a test "
+            "instance of a class that also occurs in the forget set, with equal numbers of both and averaged over ten splits. "
+            "The ideal is what retraining gives, not 0.5.",
+            "accuracy", source="simple_mia of the NeurIPS 2023 unlearning starting kit; classes matched as in SCRUB, arXiv:2302.09880",
+        ),
+        Definition(
+            "privacy.tpr_at_1pct_fpr", "Forgotten instances found at 1 % false alarms",
+            "Share of forgotten instances that a confidence threshold finds when it may wrongly accuse at most 1 % of the "
+            "test instances. Chance is 1 %; the ideal is what retraining gives.",
+            "share", source="Carlini et al., arXiv:2112.03570",
+        ),
+        Definition(
+            "privacy.exposure_shift", "Exposure of retained instances",
+            "Chance that the model is more confident about a retained instance than about a test instance. Deleting some "
+            "instances can expose others more than before: compare with the original and with retraining.",
+            "AUC", source="Carlini et al., The privacy onion effect, arXiv:2206.10469",
+        ),
+    ),
+)
+
+
+def compute(subject: Subject, match_classes: bool = True) -> Findings:
+    """Population attacks on every model that exists; non-members are test instances, never validation.
+
+    match_classes: whether the logistic attack uses only test instances of classes that occur in the forget set.
+    """
+    subject, reason = readable(subject, features=False)
+    forget, test = np.sort(subject.forget), subject.splits.test
+    logistic, splits = lr_attack(subject, forget, test, match_classes)
+    measures = [
+        separation(subject, "privacy.auc", "forget", forget, test),
+        logistic,
+        found_at_one_percent(subject, forget, test),
+        separation(subject, "privacy.exposure_shift", "retain", subject.retain, test),
+    ]
+    groups = {"forget": forget, "test": test, "retain": probe(subject, subject.retain)}
+    return explained(Findings(measures, histograms(subject, groups) | splits | curves(subject, forget, test)), reason)
+
+
+def scores(subject: Subject, who: str) -> np.ndarray:
+    """Logit-scaled confidence φ of every instance of the dataset, [N], computed once a model."""
+    return subject.once(("privacy.scores", who), lambda: logit_scaled_confidence(subject.outputs(who).logits, subject.labels))
+
+
+def separation(subject: Subject, id: str, group: str, members: np.ndarray, others: np.ndarray) -> Measure:
+    """AUC of `members` against `others` on each model, with its chance band and the interval of the unlearned value."""
+    n, m = len(members), len(others)
+    if not n or not m:
+        return missing(id, group, f"there are no {'such' if not n else 'test'} instances")
+    measure = per_model(subject, id, group, lambda who: auc(scores(subject, who)[members], scores(subject, who)[others]), n=n,
+                        resolution=1 / (n * m), null=auc_chance(n, m), reliability="weak", reason=WEAK)
+    if subject.unlearned is not None:
+        now = scores(subject, "unlearned")
+        measure = replace(measure, ci=subject.once((id, group, "interval"), lambda: auc_interval(now[members], now[others])))
+    return replace(measure, refused=too_few(measure.original, measure.unlearned, n, m))
+
+
+def found_at_one_percent(subject: Subject, members: np.ndarray, others: np.ndarray) -> Measure:
+    """True positive rate at a false positive rate of at most 1 %."""
+    id, group, n, m = "privacy.tpr_at_1pct_fpr", "forget", len(members), len(others)
+    needed = round(FALSE_ALARMS / ALPHA)
+    if not n or m < needed:
+        return missing(id, group, f"needs {needed:,} test instances, there are {m:,}" if n else "there are no such instances", n)
+    value = lambda who: tpr_at_fpr(scores(subject, who)[members], scores(subject, who)[others], ALPHA)  # noqa: E731
+    measure = per_model(subject, id, group, value, n=n, resolution=1 / n, null=_binomial_band(n), reliability="weak", reason=WEAK)
+    if measure.unlearned is None:
+        return measure
+    return replace(measure, ci=share_interval(round(measure.unlearned * n), n))
+
+
+def lr_attack(subject: Subject, members: np.ndarray, others: np.ndarray, match_classes: bool) -> tuple[Measure, dict]:
+    """Mean accuracy of the starting-kit attack on each model, and a view with the accuracy of every split."""
+    id, group = "privacy.lr_attack", "forget"
+    if match_classes:
+        others = others[np.isin(subject.labels[others], np.unique(subject.labels[members]))]
+    n = min(len(members), len(others))
+    if n < LEAST:
+        side = "forgotten instances" if len(members) < LEAST else "test instances" + (" of these classes" if match_classes else "")
+        return missing(id, group, f"needs {LEAST} {side}, there are {n}", len(members)), {}
+
+    def splits(who: str) -> np.ndarray:
+        loss = loss_of(scores(subject, who))
+        return subject.once(("privacy.lr_attack.splits", who, match_classes), lambda: logistic_attack(loss[members], loss[others]))
+
+    resolution = 1 / (10 * math.ceil(0.2 * n))  # one tested instance of one of ten splits
+    measure = per_model(subject, id, group, lambda who: splits(who).mean(), n=n,
+                        resolution=resolution, null=logistic_chance(n), reliability="weak", reason=WEAK)
+    return replace(measure, refused=too_few_for_logistic(measure.original, measure.unlearned, n)), {"lr_attack": stacked(subject, splits)}
+
+
+def histograms(subject: Subject, groups: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Views "scores" (φ) and "confidence" (p_y): arrays "<group>.ids", ".original", ".unlearned" [n], ".retrained" [k, n]."""
+    phi, p = {}, {}
+    for group, ids in groups.items():
+        phi[f"{group}.ids"] = p[f"{group}.ids"] = ids
+        for who, values in stacked(subject, lambda who, ids=ids: scores(subject, who)[ids]).items():
+            phi[f"{group}.{who}"], p[f"{group}.{who}"] = values, confidence_of(values)
+    return {"scores": phi, "confidence": p}
+
+
+def curves(subject: Subject, members: np.ndarray, others: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """View "roc": "fpr" [j] and the largest true positive rate there of "original", "unlearned" [j], "retrained" [k, j]."""
+    if not len(members) or not len(others):
+        return {}
+    at = false_alarms(len(others))
+    drawn = lambda who: subject.once(  # noqa: E731
+        ("privacy.roc", who), lambda: roc(scores(subject, who)[members], scores(subject, who)[others])[at])
+    return {"roc": {"fpr": at / len(others)} | stacked(subject, drawn)}
+
+
+def _binomial_band(n: int) -> tuple[float, float]:
+    """95 % band of the share of n members that chance finds at a false positive rate ALPHA."""
+    from scipy.stats import binom
+
+    return float(binom.ppf(0.025, n, ALPHA) / n), float(binom.ppf(0.975, n, ALPHA) / n)

@@ -1,0 +1,57 @@
+"""Which models a measure can read: an ensemble has no features, a diverged model has no numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from unlearn_core.evidence.base import Findings, Measure, Outputs, Subject
+
+AWAITED = "waiting for the retrained models, which say what is ideal"
+NO_FEATURES = "the unlearned model is an ensemble: its members have no common feature space to compare"
+DIVERGED = "the unlearned model's outputs are not finite numbers: it diverged"
+REFERENCES_DIVERGED = "some retrained models diverged and were left out"
+
+
+def readable(subject: Subject, *, features: bool) -> tuple[Subject, str | None]:
+    """`subject` with only the models that can be measured, and why the unlearned one is missing, if it is.
+
+    features: whether the layers are read too, not only the logits. The memo is shared with `subject`.
+    """
+    reason, unlearned = None, subject.unlearned
+    if unlearned is not None:
+        if features and "features" not in unlearned.layers:
+            unlearned, reason = None, NO_FEATURES
+        elif not subject.once(("readable", features, "unlearned"), lambda: _finite(unlearned, features)):
+            unlearned, reason = None, DIVERGED
+    kept = [
+        outputs
+        for k, outputs in enumerate(subject.retrained)
+        if subject.once(("readable", features, k), lambda outputs=outputs: _finite(outputs, features))
+    ]
+    if len(kept) == len(subject.retrained) and unlearned is subject.unlearned:
+        return subject, None
+    if reason is None:
+        reason = REFERENCES_DIVERGED
+    return replace(subject, unlearned=unlearned, retrained=kept), reason
+
+
+def explained(findings: Findings, reason: str | None) -> Findings:
+    """The findings, each measure saying what it lacks: a model (`reason`) or the retrained models."""
+
+    def explain(measure: Measure) -> Measure:
+        if reason:
+            own = [measure.reason] if measure.reason else []
+            return replace(measure, reliability="weak", reason="; ".join([reason, *own]))
+        if measure.retrained is None and measure.reason is None:
+            return replace(measure, reason=AWAITED)
+        return measure
+
+    return Findings([explain(measure) for measure in findings.measures], findings.views)
+
+
+def _finite(outputs: Outputs, features: bool) -> bool:
+    # A sum is finite only if every term is, and needs no copy of a large array.
+    arrays = [outputs.logits, *(outputs.layers.values() if features else ())]
+    return all(np.isfinite(array.sum(dtype=np.float64)) for array in arrays)

@@ -1,0 +1,47 @@
+"""What all figures share. Backgrounds are transparent, so that light and dark themes both work."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from unlearn_core.evidence.base import Measure
+from unlearn_core.figures.palette import MODEL_COLOURS, MODEL_SYMBOLS
+
+
+def figure(*, x: str = "", y: str = "", height: int = 340, legend: bool = True) -> go.Figure:
+    """An empty figure with axis titles `x` and `y` in the house style."""
+    fig = go.Figure()
+    fig.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 28, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        showlegend=legend,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        hoverlabel={"namelength": -1},
+        xaxis={"title": x, "automargin": True},
+        yaxis={"title": y, "automargin": True},
+    )
+    return fig
+
+
+def triples(measures: list[Measure], labels: list[str], *, x: str, height: int | None = None) -> go.Figure:
+    """One row a measure: original, unlearned, every retrained seed as a tick and their prediction interval.
+
+    measures: rows from top to bottom; labels: their names. Measures without a value leave their row empty.
+    """
+    fig = figure(x=x, height=height or 70 + 44 * len(measures))
+    rows = list(range(len(measures)))[::-1]
+    band = [(row, m.retrained) for row, m in zip(rows, measures, strict=True) if m.retrained and m.retrained.low is not None]
+    for row, retrained in band:
+        fig.add_shape(type="rect", x0=retrained.low, x1=retrained.high, y0=row - 0.3, y1=row + 0.3, line_width=0, fillcolor=MODEL_COLOURS["retrained"], opacity=0.16, layer="below")
+    ticks = [(row, v) for row, m in zip(rows, measures, strict=True) if m.retrained for v in m.retrained.values]
+    for who, points in {
+        "retrained": ticks,
+        "original": [(row, m.original) for row, m in zip(rows, measures, strict=True) if m.original is not None],
+        "unlearned": [(row, m.unlearned) for row, m in zip(rows, measures, strict=True) if m.unlearned is not None],
+    }.items():
+        marker = {"color": MODEL_COLOURS[who], "symbol": MODEL_SYMBOLS[who], "size": 16 if who == "retrained" else 12, "line": {"width": 2.5, "color": MODEL_COLOURS[who]}}
+        fig.add_scatter(x=[v for _, v in points], y=[row for row, _ in points], mode="markers", name=who.capitalize(), marker=marker, hovertemplate="%{x:.4f}")
+    fig.update_yaxes(tickmode="array", tickvals=rows, ticktext=labels, range=[-0.6, len(measures) - 0.4], title="")
+    return fig

@@ -1,0 +1,18 @@
+"""Unlearning methods: one file each. Declarations import no torch; implementations do when they run."""
+
+from __future__ import annotations
+
+from unlearn_core.methods.base import Method, Task
+from unlearn_core.registry import discover, lookup
+
+__all__ = ["Method", "Task", "info", "registry"]
+
+
+def registry() -> dict[str, Method]:
+    """All methods by name, in the order of display."""
+    return discover(__name__, "METHOD")
+
+
+def info(name: str) -> Method:
+    """The declaration of `name`. Raises BadInput that lists the known methods."""
+    return lookup(registry(), name, "method")

@@ -1,0 +1,70 @@
+"""What a method is: one declaration, one function from a Task to the unlearned model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from unlearn_core.params import Param
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unlearn_core.models.classifier import Classifier
+    from unlearn_core.models.training import Progress
+
+
+@dataclass
+class Task:
+    """What one method receives.
+
+    model: a copy of the original that the method may change. x [N, *shape], y [N]: all instances on
+    the device; the id tensors below say which of them the method may use, and a split that the
+    method did not declare under `needs` is None. share: |forget| / |train|.
+    train(seed): a fresh model of the original's recipe on the retain set.
+    watch(model): reports live accuracy, and is True when accuracy on retained instances fell below
+    half of the original's; methods that take steps stop then. chosen: what "auto" became, for the
+    record. notes: sentences for the person.
+    """
+
+    model: Classifier
+    x: Tensor
+    y: Tensor
+    forget: Tensor
+    retain: Tensor | None
+    heldout: Tensor | None
+    share: float
+    params: dict[str, Any]
+    seed: int
+    device: str
+    train: Callable[[int], Classifier] | None
+    progress: Progress
+    watch: Callable[[Classifier], bool]
+    chosen: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Declaration of an unlearning method.
+
+    goal: "undo" (be like the model that never saw the points) or "misclassify" (get them wrong).
+    needs: any of "retain", "heldout", "train" (may train from scratch). alpha: what the parameter
+    `alpha` means, "" for methods without a strength control; α values of different methods are never
+    comparable. cost: in words, against one retraining. version changes whenever results do.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    goal: str
+    needs: tuple[str, ...]
+    cost: str
+    limits: str
+    version: int
+    run: Callable[[Task], Classifier]
+    params: tuple[Param, ...] = ()
+    alpha: str = ""
+    order: int = 100

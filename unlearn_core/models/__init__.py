@@ -1,0 +1,41 @@
+"""Architectures, the one training loop and reading a model's outputs. Declarations import no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unlearn_core.data.base import DatasetInfo
+from unlearn_core.errors import BadInput
+from unlearn_core.models.base import ModelInfo
+from unlearn_core.registry import discover, lookup
+
+
+def registry() -> dict[str, ModelInfo]:
+    """All architectures by name, in the order of display."""
+    return discover(__name__, "MODEL")
+
+
+def info(name: str) -> ModelInfo:
+    """The declaration of `name`. Raises BadInput that lists the known models."""
+    return lookup(registry(), name, "model")
+
+
+def suited(dataset: DatasetInfo) -> dict[str, ModelInfo]:
+    """The architectures that can learn `dataset`."""
+    return {name: model for name, model in registry().items() if dataset.modality in model.modalities}
+
+
+def check_suited(model: str, dataset: DatasetInfo) -> ModelInfo:
+    """The declaration of `model`. Raises BadInput if it cannot learn this modality."""
+    declared = info(model)
+    if dataset.modality not in declared.modalities:
+        raise BadInput("model", f"{model} does not work on {dataset.modality} data.", f"Choose one of: {', '.join(suited(dataset))}.")
+    return declared
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Classifier":
+        from unlearn_core.models.classifier import Classifier
+
+        return Classifier
+    raise AttributeError(name)

@@ -1,0 +1,51 @@
+"""Declarations of models, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unlearn_core.params import AUTO, Param
+
+if TYPE_CHECKING:
+    from unlearn_core.models.classifier import Classifier
+
+LEAST_STEPS = 900
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Declaration of an architecture.
+
+    `build(input_shape, classes, params) -> Classifier` draws fresh weights from torch's global seed.
+    params hold the architecture's own choices and the training recipe (see `recipe`).
+    """
+
+    name: str
+    title: str
+    description: str
+    modalities: tuple[str, ...]
+    build: Callable[[tuple[int, ...], int, dict[str, Any]], Classifier]
+    params: tuple[Param, ...]
+    order: int = 100
+
+
+def recipe(*, epochs: int, batch: int = 64, lr: float = 1e-3, weight_decay: float = 1e-4) -> tuple[Param, ...]:
+    """The training recipe that every architecture declares, with this architecture's defaults."""
+    rule = f"{epochs}, or as many as {LEAST_STEPS} steps need on a small dataset"
+    return (
+        Param("epochs", "int", AUTO, "Passes over the training data.", 1, 2000, auto=rule),
+        Param("usual_epochs", "int", epochs, "What epochs = auto means on a dataset that is large enough.", 1, 2000, advanced=True),
+        Param("batch", "int", batch, "Instances per step.", 1, 65_536),
+        Param("lr", "float", lr, "Learning rate of AdamW; it falls to zero along a half cosine.", 1e-6, 1.0, title="Learning rate"),
+        Param("weight_decay", "float", weight_decay, "Decoupled weight decay of AdamW.", 0.0, 1.0),
+    )
+
+
+def epochs_for(params: dict[str, Any], instances: int) -> int:
+    """The number of epochs that `params` mean for a training set of `instances`."""
+    if params["epochs"] != AUTO:
+        return params["epochs"]
+    steps_per_epoch = -(-instances // params["batch"])
+    return max(params["usual_epochs"], -(-LEAST_STEPS // steps_per_epoch))

@@ -1,0 +1,37 @@
+"""A small convolutional network with batch normalisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unlearn_core.models.base import ModelInfo, recipe
+from unlearn_core.params import Param
+
+if TYPE_CHECKING:
+    from unlearn_core.models.classifier import Classifier
+
+
+def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Classifier:
+    from torch import nn
+
+    from unlearn_core.models.classifier import Classifier
+
+    channels, width = shape[0], params["width"]
+
+    def block(before: int, after: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
+
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(width * 8, 64), nn.ReLU())
+    stages = {"block1": block(channels, width), "block2": block(width, 2 * width), "features": pooled}
+    return Classifier(shape, stages, nn.Linear(64, classes))
+
+
+MODEL = ModelInfo(
+    name="cnn",
+    title="Small convolutional network",
+    description="Two convolution blocks with batch normalisation and one dense layer.",
+    modalities=("image",),
+    build=build,
+    params=(Param("width", "int", 16, "Channels of the first block; the second has twice as many.", 2, 512), *recipe(epochs=30, lr=4e-3)),
+    order=3,
+)

@@ -1,0 +1,24 @@
+"""Models on disk: safetensors only, never pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from unlearn_core.data.base import Dataset
+from unlearn_core.models.base import ModelInfo
+from unlearn_core.models.classifier import Classifier
+
+
+def save(path: Path, model: Classifier, meta: dict[str, str]) -> None:
+    """Write the weights with `meta` in the file's header."""
+    save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path, meta)
+
+
+def load(path: Path, info: ModelInfo, dataset: Dataset, params: dict[str, Any], device: str) -> Classifier:
+    """A model of this architecture with the stored weights, in evaluation mode on `device`."""
+    model = info.build(dataset.inputs.shape[1:], len(dataset.class_names), params)
+    model.load_state_dict(load_file(path), strict=True)
+    return model.to(device).eval()

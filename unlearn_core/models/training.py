@@ -1,0 +1,198 @@
+"""The one training loop, used to train, to retrain and by every method that takes gradient steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearn_core.data.base import Dataset
+from unlearn_core.models.base import ModelInfo, epochs_for
+from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.outputs import Outputs
+
+SMALL = 200_000  # parameters
+
+Batch = tuple[Tensor, ...]
+
+
+class Progress(Protocol):
+    def __call__(self, fraction: float, **curves: float) -> None:
+        """Report progress 0..1 and the newest points of live curves. May raise Cancelled or Preempted."""
+
+
+def silent(fraction: float, **curves: float) -> None:
+    """A Progress that tells nobody."""
+
+
+def batches(ids: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """One shuffled pass over `ids` in chunks of `size`; the shuffle comes from a CPU generator, so every device sees the same."""
+    order = torch.randperm(len(ids), generator=generator).to(ids.device)
+    yield from ids[order].split(size)
+
+
+def optimise(
+    model: Classifier,
+    epochs: int,
+    feed: Callable[[int], Iterator[Batch]],
+    objective: Callable[..., Tensor],
+    optimiser: torch.optim.Optimizer,
+    *,
+    scheduler: Any = None,
+    training_mode: bool = True,
+    progress: Progress = silent,
+    after_epoch: Callable[[Classifier], bool] | None = None,
+) -> int:
+    """Minimise `objective(*batch)` over `feed(epoch)` for `epochs`; returns the number of steps taken.
+
+    scheduler steps once per step. training_mode=False keeps BatchNorm statistics frozen and dropout off.
+    after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch.
+    """
+    steps = 0
+    with _threads(model):
+        for epoch in range(epochs):
+            total, count = torch.zeros((), device=next(model.parameters()).device), 0
+            for batch in feed(epoch):
+                model.train(training_mode)
+                loss = objective(*batch)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                if scheduler is not None:
+                    scheduler.step()
+                total += loss.detach()
+                count += 1
+                if count % 32 == 0:
+                    progress((epoch + count / (count + 32)) / epochs)
+            steps += count
+            progress((epoch + 1) / epochs, loss=(total / max(count, 1)).item())
+            if after_epoch is not None and after_epoch(model):
+                break
+    model.eval()
+    return steps
+
+
+@contextmanager
+def _threads(model: Classifier) -> Iterator[None]:
+    """One thread for small models: splitting tiny kernels gains nothing and stalls whenever a core is busy."""
+    before = torch.get_num_threads()
+    if sum(p.numel() for p in model.parameters()) < SMALL and next(model.parameters()).dim() == 2:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cosine(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Learning rate along a half cosine from its start to zero after `steps`."""
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
+
+
+def fresh(info: ModelInfo, dataset: Dataset, params: dict[str, Any], seed: int, device: str) -> Classifier:
+    """A new model with weights drawn from `seed`, the same on every device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = info.build(dataset.inputs.shape[1:], len(dataset.class_names), params)
+    return model.to(device)
+
+
+def train(info: ModelInfo, dataset: Dataset, params: dict[str, Any], ids: Sequence[int], seed: int, device: str, progress: Progress = silent, after_epoch: Callable[[Classifier], bool] | None = None) -> Classifier:
+    """Train a fresh model on the instances `ids` with the recipe in `params`: the original, or a retrained one.
+
+    The same seed gives the same weights on one device.
+    """
+    model = fresh(info, dataset, params, seed, device)
+    x, y = tensors(dataset, device)
+    rows = torch.as_tensor(np.asarray(ids), device=device)
+    model.standardise.fit(x[rows])
+    descend(
+        model, x, y, rows,
+        epochs=epochs_for(params, len(rows)), batch=params["batch"], lr=params["lr"], weight_decay=params["weight_decay"],
+        seed=seed, progress=progress, after_epoch=after_epoch,
+    )  # fmt: skip
+    return model
+
+
+def descend(
+    model: Classifier,
+    x: Tensor,
+    y: Tensor,
+    ids: Tensor,
+    *,
+    epochs: int,
+    batch: int,
+    lr: float,
+    weight_decay: float,
+    seed: int,
+    progress: Progress = silent,
+    after_epoch: Callable[[Classifier], bool] | None = None,
+) -> None:
+    """Minimise cross-entropy on the instances `ids` with AdamW, the learning rate falling along a half cosine."""
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+    optimise(
+        model,
+        epochs,
+        lambda epoch: ((b,) for b in batches(ids, batch, generator)),
+        lambda b: F.cross_entropy(model(x[b]), y[b]),
+        optimiser,
+        scheduler=cosine(optimiser, epochs * math.ceil(len(ids) / batch)),
+        progress=progress,
+        after_epoch=after_epoch,
+    )
+
+
+_TENSORS: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
+
+
+def tensors(dataset: Dataset, device: str) -> tuple[Tensor, Tensor]:
+    """All inputs and labels on the device; the last two datasets stay there, so that feeding is indexing."""
+    key = (dataset.hash, device)
+    if key not in _TENSORS:
+        while len(_TENSORS) > 1:
+            _TENSORS.pop(next(iter(_TENSORS)))
+        _TENSORS[key] = (torch.as_tensor(dataset.inputs, device=device), torch.as_tensor(dataset.labels, device=device))
+    return _TENSORS[key]
+
+
+@torch.no_grad()
+def read(model: Classifier, inputs: np.ndarray | Tensor, device: str, chunk: int = 8192) -> Outputs:
+    """Logits and all named layers of `inputs` [N, *shape], in evaluation mode."""
+    model.eval()
+    logits, layers = [], {name: [] for name in model.stages}
+    for part in torch.as_tensor(inputs).split(chunk):
+        found = model.layers(part.to(device))
+        logits.append(model.head(found["features"]).float().cpu())
+        for name, value in found.items():
+            layers[name].append(value.float().cpu())
+    return Outputs(torch.cat(logits).numpy(), {name: torch.cat(values).numpy() for name, values in layers.items()})
+
+
+@torch.no_grad()
+def predict(model: Classifier, inputs: np.ndarray, device: str, chunk: int = 8192) -> np.ndarray:
+    """Logits [N, C] of `inputs` [N, *shape], in evaluation mode."""
+    model.eval()
+    parts = torch.as_tensor(np.asarray(inputs, dtype=np.float32)).split(chunk)
+    return torch.cat([model(part.to(device)).float().cpu() for part in parts]).numpy()
+
+
+@torch.no_grad()
+def mean_loss(model: Classifier, x: Tensor, y: Tensor, ids: Tensor, chunk: int = 8192) -> float:
+    """Mean cross-entropy in nats over the instances `ids`, in evaluation mode."""
+    model.eval()
+    total = sum(F.cross_entropy(model(x[part]), y[part], reduction="sum").item() for part in ids.split(chunk))
+    return total / len(ids)
+
+
+@torch.no_grad()
+def accuracy(model: Classifier, x: Tensor, y: Tensor, ids: Tensor, chunk: int = 8192) -> float:
+    """Share of the instances `ids` that are classified right, in evaluation mode."""
+    model.eval()
+    return sum((model(x[part]).argmax(1) == y[part]).sum().item() for part in ids.split(chunk)) / len(ids)

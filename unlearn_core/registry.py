@@ -1,0 +1,39 @@
+"""Finding declarations: a new dataset, model, method or measure is one new file, nothing else changes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from functools import cache
+from typing import Any
+
+from unlearn_core.errors import BadInput
+
+
+@cache
+def discover(package: str, attribute: str) -> dict[str, Any]:
+    """Every `attribute` that a module of `package` declares (one declaration or a tuple), by name.
+
+    Sorted by the declaration's `order`, then its name. Modules without the attribute are no plug-ins.
+    """
+    found = []
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        loaded = importlib.import_module(f"{package}.{module.name}") if _declares(package, module.name, attribute) else None
+        declared = getattr(loaded, attribute, ())
+        found.extend(declared if isinstance(declared, tuple) else (declared,))
+    return {item.name: item for item in sorted(found, key=lambda item: (item.order, item.name))}
+
+
+def _declares(package: str, module: str, attribute: str) -> bool:
+    # Read before importing: helper modules of the package may need torch, declarations never do.
+    spec = importlib.util.find_spec(f"{package}.{module}")
+    with open(spec.origin, encoding="utf-8") as source:
+        return any(line.startswith(f"{attribute} ") or line.startswith(f"{attribute}:") for line in source)
+
+
+def lookup(found: dict[str, Any], name: str, field: str) -> Any:
+    """`found[name]`. Raises BadInput that lists the known names."""
+    if name not in found:
+        raise BadInput(field, f"there is no {field} called {name!r}.", f"Choose one of: {', '.join(found)}.")
+    return found[name]

@@ -1,0 +1,1 @@
+"""RunSpec → pipeline → Run: the store, the queue and the worker process."""

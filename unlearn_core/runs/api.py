@@ -1,0 +1,173 @@
+"""The whole interface of the runs room: submit, poll, cancel, read. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlearn_core import data, methods
+from unlearn_core.data.choose import choose
+from unlearn_core.evidence.base import Measure
+from unlearn_core.runs import originals
+from unlearn_core.runs.originals import Original
+from unlearn_core.runs.progress import Reporter, read_curves
+from unlearn_core.runs.spec import OriginalSpec, RunSpec, digest
+from unlearn_core.runs.store import BACKGROUND, Job, Store, unpack
+
+__all__ = ["Job", "Original", "OriginalSpec", "Run", "RunSpec", "Store", "load_run", "request", "run", "submit_original", "submit_plane", "submit_run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stored run: spec, timings, notes and the evidence so far."""
+
+    key: str
+    spec: RunSpec
+    folder: Path
+    timings: dict[str, Any]
+    chosen: dict[str, Any]
+    notes: list[str]
+    measures: list[Measure]
+    views: dict[str, dict[str, np.ndarray]]
+    retrained: int
+
+    @cached_property
+    def _by_id(self) -> dict[str, Measure]:
+        return {measure.id: measure for measure in self.measures}
+
+    def measure(self, id: str) -> Measure:
+        """The measure with this id, such as "utility.accuracy.forget"; KeyError if there is none."""
+        return self._by_id[id]
+
+    def family(self, family: str) -> list[Measure]:
+        """All measures of a family such as "utility.accuracy", in the order of computation."""
+        return [measure for measure in self.measures if measure.family == family]
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    def to_dict(self, status: str) -> dict[str, Any]:
+        """The JSON form that the command line prints."""
+        evidence = [measure.to_dict() for measure in self.measures]
+        return {"key": self.key, "status": status, "spec": self.spec.to_dict(), "timings": self.timings, "chosen": self.chosen, "notes": self.notes, "evidence": evidence}
+
+
+def load_run(store: Store, key: str) -> Run | None:
+    """The stored run as far as it got, or None before its first evidence."""
+    folder = store.place("runs", key)
+    if not (folder / "evidence.npz").exists():
+        return None
+    spec = RunSpec.from_dict(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    meta, arrays = unpack(folder / "evidence.npz")
+    measures = [Measure.from_dict(raw) for raw in meta["measures"]]
+    return Run(key, spec, folder, meta["timings"], facts["chosen"], facts["notes"], measures, _views(arrays), meta["retrained"])
+
+
+def _views(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    views: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        view, _, inner = name.partition("/")
+        views.setdefault(view, {})[inner] = array
+    return views
+
+
+def request(original: Original, forget: Any, method: str, params: dict | None = None, seed: int = 0, retrains: int = 3, device: str = "cpu") -> RunSpec:
+    """A checked RunSpec for these forget ids on a stored original. Raises BadInput."""
+    return RunSpec.make(original.spec, original.meta["dataset_hash"], original.ids, original.meta["total"], forget, method, params, seed, retrains, device)
+
+
+def submit_original(store: Store, spec: OriginalSpec) -> Job | None:
+    """Queue the training of an original; None if it is stored already."""
+    if originals.load(store, spec.key):
+        return None
+    return store.submit(spec.key, "original", _plain(spec), title=f"{data.info(spec.dataset).title} · {spec.model}")
+
+
+def submit_run(store: Store, spec: RunSpec) -> Job:
+    """Queue a run; the same spec returns the stored job at once. A run whose evidence was cut short goes on."""
+    job = store.job(spec.key)
+    if job and job.ended and job.status != "done" and load_run(store, spec.key):
+        return store.submit(spec.key, "evidence", spec.to_dict(), job.title, BACKGROUND)
+    return store.submit(spec.key, "run", spec.to_dict(), title=f"{methods.info(spec.method).title} · {len(spec.forget)} from {data.info(spec.original.dataset).title}")
+
+
+def submit_plane(store: Store, run: Run, triplet: tuple[int, int, int]) -> str:
+    """Queue the exact plane through three instances; returns its key for `load_plane`."""
+    key = digest("plane", [run.key, list(triplet)])
+    if not store.place("planes", key).exists():
+        store.submit(key, "plane", {"run": run.spec.to_dict(), "triplet": list(triplet)}, title="Plane through three instances")
+    return key
+
+
+def load_plane(store: Store, key: str) -> dict[str, dict[str, np.ndarray]] | None:
+    """The views of a stored plane, or None while it is not there."""
+    path = store.place("planes", key) / "plane.npz"
+    return _views(unpack(path)[1]) if path.exists() else None
+
+
+def curves(store: Store, key: str) -> list[dict]:
+    """Live curves of a job: one dict per epoch."""
+    return read_curves(store, key)
+
+
+def _plain(spec: OriginalSpec) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(spec)
+
+
+def run(
+    dataset: str,
+    forget: Any,
+    method: str,
+    model: str | None = None,
+    *,
+    alpha: Any = None,
+    params: dict | None = None,
+    dataset_params: dict | None = None,
+    model_params: dict | None = None,
+    seed: int = 0,
+    retrains: int = 3,
+    device: str = "auto",
+    store: Store | str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Unlearn and collect all evidence here and now, without worker or queue; stored like any other run.
+
+    forget: ids, or text such as "random:0.03", "ids:3,17", "class:8:20", "file:PATH". Raises BadInput
+    naming the field and the fix.
+    """
+    from unlearn_core.models.device import choose as choose_device
+    from unlearn_core.models.device import settle
+    from unlearn_core.runs.pipeline import Pipeline
+
+    reporter = reporter or Reporter()
+    store = store if isinstance(store, Store) else Store(store)
+    settle()
+    chosen = choose_device(device)
+    spec = OriginalSpec.make(dataset, model, dataset_params, model_params, seed, chosen)
+    given = dict(params or {}) | ({} if alpha is None else {"alpha": alpha})
+    loaded = data.load(spec.dataset, spec.dataset_params)
+    ids = choose(forget, loaded, seed).ids if isinstance(forget, str) else list(forget)
+    wanted = RunSpec.make(spec, loaded.hash, loaded.splits.train, len(loaded), ids, method, given, seed, retrains, chosen)
+    stored = load_run(store, wanted.key)
+    if stored and stored.retrained >= retrains:
+        return stored
+    job = submit_run(store, wanted)
+    pipeline = Pipeline(store)
+    try:
+        if not stored:
+            pipeline.unlearn(wanted, reporter)
+        pipeline.add_retrained(wanted, reporter)
+    except BaseException as error:
+        store.finish(wanted.key, "failed", cause=str(error) or type(error).__name__)
+        raise
+    store.finish(job.key, "done")
+    return load_run(store, wanted.key)

@@ -1,0 +1,175 @@
+"""The original model: trained once per spec, laid out once, and described so that a page needs no model to show it."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlearn_core import data, models, projection, seeds
+from unlearn_core.data.base import Dataset
+from unlearn_core.runs.progress import Reporter
+from unlearn_core.runs.spec import OriginalSpec
+from unlearn_core.runs.store import Store, pack, unpack
+
+Layout = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Original:
+    """An original model as a page sees it: numbers and pictures, no torch.
+
+    meta: dataset title, modality, class_names, splits' sizes, accuracies, seconds, trustworthiness, hash …
+    arrays, all in the order of the training ids: ids, label, predicted [n]; loss, confidence [n] float32;
+    neighbours [n, k] ids of the nearest in feature space; layout_<name> [n, 2].
+    """
+
+    key: str
+    spec: OriginalSpec
+    folder: Path
+    meta: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.arrays["ids"]
+
+    @property
+    def layouts(self) -> list[str]:
+        """Names of the layouts: "umap" and "pca", or "input" for points in the plane."""
+        return [name.removeprefix("layout_") for name in self.arrays if name.startswith("layout_")]
+
+    def layout(self, name: str | None = None) -> np.ndarray:
+        return self.arrays[f"layout_{name or self.layouts[0]}"]
+
+    @cached_property
+    def row_of(self) -> dict[int, int]:
+        """Position in the arrays of each training id."""
+        return {int(i): row for row, i in enumerate(self.ids)}
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """One text for each training instance (tables and points); empty for images."""
+        path = self.folder / "texts.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+    @property
+    def sprite(self) -> Path | None:
+        """PNG with one tile per training instance (images)."""
+        path = self.folder / "sprite.png"
+        return path if path.exists() else None
+
+
+def load(store: Store, key: str) -> Original | None:
+    """The stored original, or None."""
+    folder = store.place("originals", key)
+    if not (folder / "table.npz").exists():
+        return None
+    meta, arrays = unpack(folder / "table.npz")
+    return Original(key, OriginalSpec.from_dict(meta["spec"]), folder, meta, arrays)
+
+
+def prepare(store: Store, spec: OriginalSpec, reporter: Reporter, layout: Layout = projection.umap_layout) -> Original:
+    """Train and lay out the original of `spec`, unless it is stored already."""
+    found = load(store, spec.key)
+    if found:
+        return found
+    from unlearn_core.models import training
+    from unlearn_core.models.storage import save
+
+    reporter.stage("loading data", 0.0, 0.02)
+    dataset = data.load(spec.dataset, spec.dataset_params)
+    info = models.info(spec.model)
+    begun = time.perf_counter()
+    model = training.train(info, dataset, spec.model_params, dataset.splits.train, seeds.derive("original", spec.seed), spec.device, reporter.stage("training the original model", 0.02, 0.5))
+    seconds = time.perf_counter() - begun
+    outputs = training.read(model, dataset.inputs, spec.device)
+    features = outputs.features[dataset.splits.train]
+    reporter.stage("finding neighbours", 0.5, 0.55)
+    rows, distances = projection.nearest(features)
+    reporter.stage("laying out the map", 0.55, 0.95)
+    layouts = _layouts(dataset, features, rows, distances, spec.seed, layout)
+    reporter.stage("saving", 0.95, 1.0)
+    meta, arrays = _describe(dataset, outputs.logits, rows, features, layouts)
+    meta |= {"spec": asdict(spec), "seconds": seconds, "parameters": sum(p.numel() for p in model.parameters())}
+    with store.writing("originals", spec.key) as folder:
+        save(folder / "model.safetensors", model, {"original": spec.key})
+        _pictures(dataset, folder)
+        (folder / "table.npz").write_bytes(pack(meta, arrays))
+    return load(store, spec.key)
+
+
+def _layouts(dataset: Dataset, features: np.ndarray, rows: np.ndarray, distances: np.ndarray, seed: int, layout: Layout) -> dict[str, np.ndarray]:
+    if dataset.modality == "points":
+        return {"input": dataset.inputs[dataset.splits.train]}
+    return {"umap": layout(features, rows, distances, seed), "pca": projection.pca(features)}
+
+
+def _describe(dataset: Dataset, logits: np.ndarray, rows: np.ndarray, features: np.ndarray, layouts: dict[str, np.ndarray]) -> tuple[dict, dict]:
+    train, labels = dataset.splits.train, dataset.labels
+    z = logits.astype(np.float64)
+    log_p = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+    own = log_p[np.arange(len(z)), labels]
+    predicted = z.argmax(axis=1)
+    arrays = {
+        "ids": train,
+        "label": labels[train].astype(np.int32),
+        "predicted": predicted[train].astype(np.int32),
+        "loss": -own[train].astype(np.float32),
+        "confidence": np.exp(log_p.max(axis=1))[train].astype(np.float32),
+        "neighbours": train[rows].astype(np.int32),
+    }
+    arrays |= {f"layout_{name}": xy for name, xy in layouts.items()}
+    trust = {} if dataset.modality == "points" else {name: projection.trustworthiness(features, xy) for name, xy in layouts.items()}
+    meta = {
+        "dataset": dataset.name,
+        "title": data.info(dataset.name).title,
+        "dataset_hash": dataset.hash,
+        "modality": dataset.modality,
+        "class_names": list(dataset.class_names),
+        "feature_names": list(dataset.feature_names),
+        "total": len(dataset),
+        "splits": {name: len(ids) for name, ids in dataset.splits.items()},
+        "planted": {name: ids.tolist() for name, ids in dataset.planted.items()},
+        "accuracy": {name: float((predicted[ids] == labels[ids]).mean()) for name, ids in dataset.splits.items() if len(ids)},
+        "trustworthiness": trust,
+        "tile": list(dataset.inputs.shape[:1:-1]) if dataset.modality == "image" else None,
+        "columns": _columns(len(train)),
+    }
+    return meta, arrays
+
+
+def _columns(count: int) -> int:
+    return max(1, int(np.ceil(np.sqrt(count))))
+
+
+def _pictures(dataset: Dataset, folder: Path) -> None:
+    train = dataset.splits.train
+    if dataset.modality == "image":
+        (folder / "sprite.png").write_bytes(sprite(dataset.inputs[train]))
+        return
+    names = dataset.feature_names
+    shown = [", ".join(f"{name} {value:.4g}" for name, value in zip(names, row, strict=True)) for row in dataset.inputs[train]]
+    (folder / "texts.json").write_text(json.dumps(shown), encoding="utf-8")
+
+
+def sprite(images: np.ndarray) -> bytes:
+    """One PNG of all images [n, channels, h, w] in 0..1, row-major, as many columns as `_columns(n)`."""
+    from PIL import Image
+
+    n, channels, height, width = images.shape
+    columns = _columns(n)
+    sheet = np.zeros((-(-n // columns) * height, columns * width, channels), np.uint8)
+    for row, image in enumerate(images):
+        top, left = row // columns * height, row % columns * width
+        sheet[top : top + height, left : left + width] = np.round(image.transpose(1, 2, 0) * 255)
+    out = io.BytesIO()
+    Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(out, "PNG", optimize=True)
+    return out.getvalue()

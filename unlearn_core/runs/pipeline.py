@@ -1,0 +1,302 @@
+"""From a RunSpec to stored evidence: unlearn, look, retrain, look again."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlearn_core import data, evidence, methods, models, projection, seeds
+from unlearn_core.data.base import Dataset
+from unlearn_core.errors import BadInput
+from unlearn_core.evidence.base import Findings, Subject
+from unlearn_core.models import storage, training
+from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.outputs import Outputs
+from unlearn_core.runs import originals
+from unlearn_core.runs.progress import Reporter
+from unlearn_core.runs.spec import OriginalSpec, RunSpec, digest
+from unlearn_core.runs.store import Store, pack
+
+GUARD_SAMPLE = 512
+UNCHANGED = 0.01
+
+
+@dataclass
+class Member:
+    """One model in memory with what it says about every instance."""
+
+    model: Classifier
+    outputs: Outputs
+
+
+@dataclass
+class Loaded:
+    """One run's models in memory, so that evidence can grow as retrained models arrive."""
+
+    spec: RunSpec
+    dataset: Dataset
+    original: Member
+    layout: np.ndarray
+    unlearned: Member | None = None
+    retrained: list[Member] = field(default_factory=list)
+    memo: dict = field(default_factory=dict)
+
+
+class Pipeline:
+    """Computes and stores; keeps the newest few originals and runs in memory between calls."""
+
+    def __init__(self, store: Store, layout: originals.Layout = projection.umap_layout):
+        self.store, self.layout = store, layout
+        self.originals: OrderedDict[tuple, tuple[Dataset, Member, originals.Original]] = OrderedDict()
+        self.runs: OrderedDict[str, Loaded] = OrderedDict()
+
+    # stages of a run -------------------------------------------------------------------------
+
+    def prepare(self, spec: OriginalSpec, reporter: Reporter) -> originals.Original:
+        """Train and lay out the original, if it is not stored."""
+        return originals.prepare(self.store, spec, reporter, self.layout)
+
+    def unlearn(self, spec: RunSpec, reporter: Reporter) -> Path:
+        """Unlearn and write the run's folder with all evidence that needs no retrained model."""
+        self.runs.pop(spec.key, None)
+        loaded = self._loaded(spec, reporter)
+        declared = methods.info(spec.method)
+        progress = reporter.stage(f"unlearning with {declared.title}", 0.1, 0.7)
+        begun = time.perf_counter()
+        model, chosen, notes = _apply(loaded, declared, progress)
+        seconds = time.perf_counter() - begun
+        loaded.unlearned = Member(model, training.read(model, loaded.dataset.inputs, spec.device))
+        _check_finite(loaded)
+        notes += [*_whole_classes(loaded), *_unchanged(loaded)]
+        timings = {"method": seconds, "retrained": []}
+        reporter.stage("collecting evidence", 0.75, 0.95)
+        with self.store.writing("runs", spec.key) as folder:
+            (folder / "spec.json").write_text(json.dumps(spec.to_dict()), encoding="utf-8")
+            storage.save(folder / "model.safetensors", model, {"run": spec.key, "spec": json.dumps(spec.to_dict())})
+            (folder / "run.json").write_text(json.dumps({"timings": timings, "chosen": chosen, "notes": notes}), encoding="utf-8")
+            (folder / "evidence.npz").write_bytes(self._evidence(loaded, timings))
+        return self.store.place("runs", spec.key)
+
+    def add_retrained(self, spec: RunSpec, reporter: Reporter) -> None:
+        """Train (or load) the retrained reference models one by one, rewriting the evidence after each."""
+        loaded = self._loaded(spec, reporter)
+        folder = self.store.place("runs", spec.key)
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if loaded.unlearned is None:
+            model = self._read(folder / "model.safetensors", spec, loaded.dataset)
+            loaded.unlearned = Member(model, training.read(model, loaded.dataset.inputs, spec.device))
+        for k in range(len(loaded.retrained), spec.retrains):
+            progress = reporter.stage(f"retraining {k + 1} of {spec.retrains}", k / spec.retrains, (k + 0.8) / spec.retrains)
+            loaded.retrained.append(self._retrained(spec, loaded.dataset, k, progress))
+            timings = facts["timings"] | {"retrained": [self._retrain_seconds(spec, j) for j in range(k + 1)]}
+            reporter.stage("collecting evidence", (k + 0.8) / spec.retrains, (k + 1) / spec.retrains)
+            self.store.replace_file(folder / "evidence.npz", self._evidence(loaded, timings))
+
+    def plane(self, spec: RunSpec, triplet: tuple[int, int, int], reporter: Reporter) -> None:
+        """Store the exact plane through three chosen instances for all models of a finished run."""
+        from unlearn_core.evidence.slices import slice_views
+
+        self.add_retrained(spec, reporter)
+        reporter.stage("drawing the plane")
+        view = slice_views(_subject(self.runs[spec.key], {}), triplet)
+        with self.store.writing("planes", plane_key(spec.key, triplet)) as folder:
+            (folder / "plane.npz").write_bytes(pack({"triplet": list(triplet)}, _flat(view)))
+
+    # models ----------------------------------------------------------------------------------
+
+    def _loaded(self, spec: RunSpec, reporter: Reporter) -> Loaded:
+        if spec.key in self.runs:
+            self.runs.move_to_end(spec.key)
+            return self.runs[spec.key]
+        dataset, member, original = self._original(spec, reporter)
+        if dataset.hash != spec.dataset_hash:
+            raise BadInput("dataset", f"{dataset.name} no longer has the contents that this run names.", "Open the dataset again and choose the instances anew.")
+        self.runs[spec.key] = Loaded(spec, dataset, member, original.layout())
+        while len(self.runs) > 2:
+            self.runs.popitem(last=False)
+        return self.runs[spec.key]
+
+    def _original(self, spec: RunSpec, reporter: Reporter) -> tuple[Dataset, Member, originals.Original]:
+        key = (spec.original.key, spec.device)
+        if key not in self.originals:
+            found = self.prepare(spec.original, reporter)
+            dataset = data.load(spec.original.dataset, spec.original.dataset_params)
+            model = self._read(found.folder / "model.safetensors", spec, dataset)
+            self.originals[key] = dataset, Member(model, training.read(model, dataset.inputs, spec.device)), found
+            while len(self.originals) > 3:
+                self.originals.popitem(last=False)
+        self.originals.move_to_end(key)
+        return self.originals[key]
+
+    def _read(self, path: Path, spec: RunSpec, dataset: Dataset) -> Classifier:
+        return storage.load(path, models.info(spec.original.model), dataset, spec.original.model_params, spec.device)
+
+    def _retrained(self, spec: RunSpec, dataset: Dataset, k: int, progress: training.Progress) -> Member:
+        key = f"{spec.retrain_key}-{k}"
+        folder = self.store.place("retrained", key)
+        if not folder.exists():
+            begun = time.perf_counter()
+            model = _train_retained(spec, dataset, seeds.derive("retrained", k), progress)
+            seconds = time.perf_counter() - begun
+            with self.store.writing("retrained", key) as scratch:
+                storage.save(scratch / "model.safetensors", model, {"retrained": key})
+                (scratch / "facts.json").write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
+        model = self._read(folder / "model.safetensors", spec, dataset)
+        return Member(model, training.read(model, dataset.inputs, spec.device))
+
+    def _retrain_seconds(self, spec: RunSpec, k: int) -> float:
+        facts = self.store.place("retrained", f"{spec.retrain_key}-{k}") / "facts.json"
+        return json.loads(facts.read_text(encoding="utf-8"))["seconds"]
+
+    # evidence --------------------------------------------------------------------------------
+
+    def _evidence(self, loaded: Loaded, timings: dict[str, Any]) -> bytes:
+        subject = _subject(loaded, timings)
+        found = {name: evidence.compute(name, subject) for name in evidence.registry()}
+        return pack_findings(found, {"timings": timings, "retrained": len(loaded.retrained)})
+
+
+def plane_key(run: str, triplet: tuple[int, int, int]) -> str:
+    return digest("plane", [run, list(triplet)])
+
+
+def pack_findings(found: dict[str, Findings], meta: dict[str, Any]) -> bytes:
+    """Measures and views of all evidence modules as one file."""
+    measures = [measure.to_dict() for findings in found.values() for measure in findings.measures]
+    views = {name: arrays for findings in found.values() for name, arrays in findings.views.items()}
+    return pack(meta | {"measures": measures}, _flat(views))
+
+
+def _flat(views: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {f"{view}/{name}": np.asarray(array) for view, arrays in views.items() for name, array in arrays.items()}
+
+
+def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
+    members = {"original": loaded.original, "unlearned": loaded.unlearned}
+    members |= {f"retrained:{k}": member for k, member in enumerate(loaded.retrained)}
+    dataset, device = loaded.dataset, loaded.spec.device
+    seconds = {"method": timings["method"]} if "method" in timings else {}
+    if timings.get("retrained"):
+        seconds["retrain"] = float(np.mean(timings["retrained"]))
+
+    def head(who: str, features: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return members[who].model.head(torch.as_tensor(features, dtype=torch.float32, device=device)).cpu().numpy()
+
+    return Subject(
+        labels=dataset.labels,
+        class_names=dataset.class_names,
+        modality=dataset.modality,
+        inputs=dataset.inputs,
+        splits=dataset.splits,
+        forget=np.array(loaded.spec.forget),
+        original=loaded.original.outputs,
+        unlearned=loaded.unlearned.outputs if loaded.unlearned else None,
+        retrained=[member.outputs for member in loaded.retrained],
+        predict=lambda who, inputs: training.predict(members[who].model, inputs, device),
+        head=head,
+        layout=loaded.layout,
+        seed=loaded.spec.seed,
+        seconds=seconds,
+        memo=loaded.memo,
+    )
+
+
+def _train_retained(spec: RunSpec, dataset: Dataset, seed: int, progress: training.Progress, watch: Callable[[Classifier], bool] | None = None) -> Classifier:
+    retain = np.setdiff1d(dataset.splits.train, spec.forget)
+    return training.train(models.info(spec.original.model), dataset, spec.original.model_params, retain, seed, spec.device, progress, watch)
+
+
+def _apply(loaded: Loaded, declared: methods.Method, progress: training.Progress) -> tuple[Classifier, dict[str, Any], list[str]]:
+    """Run the method on a copy of the original; returns the unlearned model, what "auto" became, and notes."""
+    spec, dataset = loaded.spec, loaded.dataset
+    x, y = training.tensors(dataset, spec.device)
+
+    def ids(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(values), device=spec.device)
+
+    retain = np.setdiff1d(dataset.splits.train, spec.forget)
+    sample = ids(np.random.default_rng(spec.seed).permutation(retain)[:GUARD_SAMPLE])
+    forget = ids(spec.forget)
+    floor = training.accuracy(loaded.original.model, x, y, sample) / 2
+    stopped: list[str] = []
+
+    def look(model: Classifier) -> float:
+        kept = training.accuracy(model, x, y, sample)
+        progress(state["fraction"], retain_accuracy=kept, forget_accuracy=training.accuracy(model, x, y, forget))
+        return kept
+
+    def watch(model: Classifier) -> bool:
+        kept = look(model)
+        if kept < floor:
+            stopped.append(f"Stopped early: accuracy on retained instances fell to {kept:.0%}, below half of the original's {2 * floor:.0%}. The model is kept as it was then.")
+        return kept < floor
+
+    state = {"fraction": 0.0}
+
+    def remember(fraction: float, **curves: float) -> None:
+        state["fraction"] = fraction
+        progress(fraction, **curves)
+
+    def from_scratch(seed: int) -> Classifier:
+        # The guard-rail is for damage; a model that starts from nothing has none yet.
+        return _train_retained(spec, dataset, seed, remember, lambda model: bool(look(model) < 0))
+
+    task = methods.Task(
+        model=copy.deepcopy(loaded.original.model),
+        x=x,
+        y=y,
+        forget=forget,
+        retain=ids(retain) if "retain" in declared.needs else None,
+        heldout=ids(dataset.splits.heldout) if "heldout" in declared.needs else None,
+        share=len(spec.forget) / len(dataset.splits.train),
+        params=dict(spec.params),
+        seed=seeds.derive("method", spec.seed),
+        device=spec.device,
+        train=from_scratch if "train" in declared.needs else None,
+        progress=remember,
+        watch=watch,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        model = declared.run(task)
+    return model.eval(), task.chosen, task.notes + stopped
+
+
+def _whole_classes(loaded: Loaded) -> Iterator[str]:
+    labels, forget = loaded.dataset.labels, np.array(loaded.spec.forget)
+    retain = np.setdiff1d(loaded.dataset.splits.train, forget)
+    for label in np.unique(labels[forget]):
+        if not (labels[retain] == label).any():
+            name = loaded.dataset.class_names[label]
+            yield (
+                f"Every training instance of class {name} is forgotten. Retrained models never see that class, so accuracy on it is expected to "
+                "fall to zero in the test split too, and test figures compare models that know different classes."
+            )
+
+
+def _unchanged(loaded: Loaded) -> Iterator[str]:
+    forget = np.array(loaded.spec.forget)
+    before, after = (_softmax(m.outputs.logits[forget]) for m in (loaded.original, loaded.unlearned))
+    moved = float(np.abs(after - before).max())
+    if moved < UNCHANGED:
+        yield f"This run changed next to nothing: no predicted probability of a forgotten instance moved by more than {moved:.4f}. A larger α, more passes or a larger learning rate would change more."
+
+
+def _check_finite(loaded: Loaded) -> None:
+    if not np.isfinite(loaded.unlearned.outputs.logits).all():
+        raise BadInput("method", "the unlearned model produced numbers that are not finite.", "Use a smaller learning rate or a gentler α.")
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    z = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return z / z.sum(axis=1, keepdims=True)

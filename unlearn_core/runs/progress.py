@@ -1,0 +1,76 @@
+"""Reporting how far a computation is, and hearing that it shall stop."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from unlearn_core.errors import Cancelled, Preempted
+from unlearn_core.runs.store import Store
+
+Progress = Callable[..., None]
+EVERY = 0.05  # seconds between looks at the store
+
+
+class Reporter:
+    """Tells nobody; the base of the reporters that do. `stage` gives the progress callback of one stage."""
+
+    def stage(self, name: str, start: float = 0.0, stop: float = 1.0) -> Progress:
+        """Begin the stage `name`, which covers start..stop of the whole."""
+        self.show(name, start, {})
+
+        def progress(fraction: float, **curves: float) -> None:
+            self.show(name, start + (stop - start) * min(fraction, 1.0), curves)
+
+        return progress
+
+    def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
+        """Called often; may raise Cancelled or Preempted."""
+
+
+class StoreReporter(Reporter):
+    """Writes progress of one job to the store and raises Cancelled, or Preempted when something more urgent waits."""
+
+    def __init__(self, store: Store, key: str, yields: bool):
+        self.store, self.key, self.yields = store, key, yields
+        self.looked, self.stage_name, self.points = 0.0, "", []
+
+    def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
+        if curves:
+            self.points.append({"stage": stage, "fraction": round(fraction, 4)} | {k: round(v, 6) for k, v in curves.items()})
+        now = time.monotonic()
+        if now - self.looked < EVERY and stage == self.stage_name:
+            return
+        self.looked, self.stage_name = now, stage
+        self.store.report(self.key, stage, fraction)
+        if self.points:
+            write_curves(self.store, self.key, self.points)
+        job = self.store.job(self.key)
+        if job is None or job.cancel:
+            raise Cancelled
+        if self.yields and self.store.waiting(above=job.priority):
+            raise Preempted
+
+
+def curves_path(store: Store, key: str) -> Path:
+    return store.folder / "progress" / f"{key}.jsonl"
+
+
+def write_curves(store: Store, key: str, points: list[dict]) -> None:
+    """Append `points` to the live curves of a job and empty the list."""
+    path = curves_path(store, key)
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "a", encoding="utf-8") as out:
+        out.writelines(json.dumps(point) + "\n" for point in points)
+    points.clear()
+
+
+def read_curves(store: Store, key: str) -> list[dict]:
+    """The live curves of a job so far: one dict per epoch with "fraction" and the curves' values."""
+    path = curves_path(store, key)
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]

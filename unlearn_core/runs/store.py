@@ -1,0 +1,257 @@
+"""One folder on disk: an SQLite index (WAL) and one folder of files for every original, retrained model and run.
+
+Every write is atomic: files are written beside their place and moved there, folders too. A process
+that is killed loses only what it was just computing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STATES = ("queued", "running", "done", "cancelled", "failed")
+ENDED = ("done", "cancelled", "failed")
+URGENT, BACKGROUND = 10, 0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    key TEXT PRIMARY KEY, kind TEXT NOT NULL, spec TEXT NOT NULL, status TEXT NOT NULL,
+    priority INTEGER NOT NULL, stage TEXT NOT NULL DEFAULT '', fraction REAL NOT NULL DEFAULT 0,
+    cause TEXT NOT NULL DEFAULT '', details TEXT NOT NULL DEFAULT '', cancel REAL, worker INTEGER,
+    created REAL NOT NULL, started REAL, finished REAL, title TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS queue ON jobs (status, priority DESC, created);
+CREATE TABLE IF NOT EXISTS forget_sets (
+    token TEXT PRIMARY KEY, name TEXT NOT NULL, original TEXT NOT NULL, content TEXT NOT NULL, updated REAL NOT NULL);
+"""
+
+
+def default_folder() -> Path:
+    """Where results are kept: UNLEARN_STORE, or .store in the current folder."""
+    return Path(os.environ.get("UNLEARN_STORE") or ".store").resolve()
+
+
+@dataclass(frozen=True)
+class Job:
+    """State of one computation: status is one of STATES, stage and fraction say how far it is.
+
+    kind: "original" (train and lay out), "run" (unlearn, first evidence), "evidence" (retrained models
+    of a run whose result is already there).
+    """
+
+    key: str
+    kind: str
+    spec: dict[str, Any]
+    status: str
+    priority: int
+    stage: str
+    fraction: float
+    cause: str
+    details: str
+    cancel: float | None
+    worker: int | None
+    created: float
+    started: float | None
+    finished: float | None
+    title: str
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class Store:
+    """The folder of results. Safe to use from several processes and threads at once."""
+
+    def __init__(self, folder: str | Path | None = None):
+        self.folder = Path(folder) if folder else default_folder()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._db() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.executescript(_SCHEMA)
+
+    @contextmanager
+    def _db(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.folder / "index.sqlite", timeout=10, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        try:
+            db.execute("PRAGMA synchronous=NORMAL")
+            yield db
+        finally:
+            db.close()
+
+    # files -----------------------------------------------------------------------------------
+
+    def place(self, kind: str, key: str) -> Path:
+        """Folder of one result; `kind` is "originals", "retrained" or "runs". Keys are hashes, never paths."""
+        if not key.replace("-", "").isalnum():
+            raise ValueError(f"not a key: {key!r}")
+        return self.folder / kind / key
+
+    @contextmanager
+    def writing(self, kind: str, key: str) -> Iterator[Path]:
+        """A fresh folder that becomes `place(kind, key)` in one step when the block ends without an error."""
+        target = self.place(kind, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        try:
+            yield scratch
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def replace_file(self, path: Path, content: bytes) -> None:
+        """Write one file in one step."""
+        scratch = path.with_name(f".writing-{os.getpid()}-{path.name}")
+        with open(scratch, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(scratch, path)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written. Only the one worker calls this."""
+        for scratch in self.folder.glob("*/.writing-*"):
+            shutil.rmtree(scratch, ignore_errors=True)
+        for scratch in self.folder.glob("*/*/.writing-*"):
+            scratch.unlink(missing_ok=True)
+
+    # queue -----------------------------------------------------------------------------------
+
+    def submit(self, key: str, kind: str, spec: dict[str, Any], title: str = "", priority: int = URGENT) -> Job:
+        """Queue a computation, unless the same one waits, runs or is done. Ended ones that failed start again."""
+        with self._db() as db:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
+            if row is None or row["status"] in ("cancelled", "failed"):
+                db.execute(
+                    "INSERT OR REPLACE INTO jobs (key, kind, spec, status, priority, created, title) VALUES (?, ?, ?, 'queued', ?, ?, ?)",
+                    (key, kind, json.dumps(spec), priority, time.time(), title),
+                )
+            db.execute("COMMIT")
+        return self.job(key)
+
+    def requeue(self, key: str, kind: str, priority: int) -> None:
+        """Put a running job back into the queue, as `kind` (its urgent part is done, or it gave way)."""
+        with self._db() as db:
+            db.execute("UPDATE jobs SET status = 'queued', kind = ?, priority = ?, worker = NULL WHERE key = ? AND status = 'running'", (kind, priority, key))
+
+    def claim(self, worker: int) -> Job | None:
+        """Take the most urgent queued job; None if there is none."""
+        with self._db() as db:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute("SELECT key FROM jobs WHERE status = 'queued' ORDER BY priority DESC, created LIMIT 1").fetchone()
+            if row:
+                db.execute("UPDATE jobs SET status = 'running', worker = ?, started = COALESCE(started, ?) WHERE key = ?", (worker, time.time(), row["key"]))
+            db.execute("COMMIT")
+        return self.job(row["key"]) if row else None
+
+    def job(self, key: str) -> Job | None:
+        with self._db() as db:
+            row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
+        return _job(row) if row else None
+
+    def jobs(self, *kinds: str) -> list[Job]:
+        """Jobs of these kinds (all without any), newest first."""
+        wanted = f"WHERE kind IN ({','.join('?' * len(kinds))})" if kinds else ""
+        with self._db() as db:
+            return [_job(row) for row in db.execute(f"SELECT * FROM jobs {wanted} ORDER BY created DESC", kinds)]
+
+    def running(self) -> list[Job]:
+        with self._db() as db:
+            return [_job(row) for row in db.execute("SELECT * FROM jobs WHERE status = 'running'")]
+
+    def waiting(self, above: int) -> bool:
+        """Whether a job more urgent than priority `above` waits."""
+        with self._db() as db:
+            return db.execute("SELECT 1 FROM jobs WHERE status = 'queued' AND priority > ? LIMIT 1", (above,)).fetchone() is not None
+
+    def report(self, key: str, stage: str, fraction: float) -> None:
+        with self._db() as db:
+            db.execute("UPDATE jobs SET stage = ?, fraction = ? WHERE key = ?", (stage, fraction, key))
+
+    def finish(self, key: str, status: str, cause: str = "", details: str = "") -> None:
+        """End a job. A job that already ended keeps its end."""
+        with self._db() as db:
+            db.execute(
+                "UPDATE jobs SET status = ?, cause = ?, details = ?, finished = ?, worker = NULL, fraction = CASE ? WHEN 'done' THEN 1 ELSE fraction END "
+                "WHERE key = ? AND status IN ('queued', 'running')",
+                (status, cause, details[-8000:], time.time(), status, key),
+            )
+
+    def cancel(self, key: str) -> None:
+        """Ask for the end of a job: at once if it waits, at the next step if it runs."""
+        with self._db() as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("UPDATE jobs SET status = 'cancelled', finished = ? WHERE key = ? AND status = 'queued'", (time.time(), key))
+            db.execute("UPDATE jobs SET cancel = ? WHERE key = ? AND status = 'running' AND cancel IS NULL", (time.time(), key))
+            db.execute("COMMIT")
+
+    def fail_orphans(self, alive: int | None, cause: str) -> list[str]:
+        """Mark running jobs of workers other than `alive` as failed (as cancelled, if that was asked); returns their keys."""
+        with self._db() as db:
+            rows = db.execute("SELECT key, cancel FROM jobs WHERE status = 'running' AND worker IS NOT ?", (alive,)).fetchall()
+        for row in rows:
+            self.finish(row["key"], "cancelled" if row["cancel"] else "failed", "" if row["cancel"] else cause)
+        return [row["key"] for row in rows]
+
+    def delete(self, key: str) -> None:
+        """Remove a run: its row and its files. A running one is cancelled first."""
+        self.cancel(key)
+        with self._db() as db:
+            db.execute("DELETE FROM jobs WHERE key = ?", (key,))
+        shutil.rmtree(self.place("runs", key), ignore_errors=True)
+
+    # forget sets -----------------------------------------------------------------------------
+
+    def save_forget_set(self, token: str, original: str, name: str, content: str) -> None:
+        """Keep a forget set (its JSON export) under `token`; a set with a name is listed, one without is a draft."""
+        with self._db() as db:
+            db.execute("INSERT OR REPLACE INTO forget_sets VALUES (?, ?, ?, ?, ?)", (token, name, original, content, time.time()))
+
+    def forget_set(self, token: str) -> dict[str, Any] | None:
+        with self._db() as db:
+            row = db.execute("SELECT * FROM forget_sets WHERE token = ?", (token,)).fetchone()
+        return dict(row) if row else None
+
+    def forget_sets(self, original: str) -> list[dict[str, Any]]:
+        """Named forget sets for one original model, newest first."""
+        with self._db() as db:
+            rows = db.execute("SELECT * FROM forget_sets WHERE original = ? AND name != '' ORDER BY updated DESC", (original,))
+            return [dict(row) for row in rows]
+
+    def delete_forget_set(self, token: str) -> None:
+        with self._db() as db:
+            db.execute("DELETE FROM forget_sets WHERE token = ?", (token,))
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(**(dict(row) | {"spec": json.loads(row["spec"])}))
+
+
+def pack(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    """One npz without pickle: a JSON document and named arrays."""
+    out = io.BytesIO()
+    np.savez(out, __meta__=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
+    return out.getvalue()
+
+
+def unpack(content: bytes | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The inverse of `pack`."""
+    source = io.BytesIO(content) if isinstance(content, bytes) else content
+    with np.load(source, allow_pickle=False) as found:
+        arrays = {name: found[name] for name in found.files}
+    return json.loads(arrays.pop("__meta__").tobytes()), arrays

@@ -1,0 +1,123 @@
+"""The worker process: warm, one job at a time, the person's requests first.
+
+Started by the app as `python -m unlearn_core.runs.worker --store DIR`. It holds a lock on the store,
+so a second one ends at once. It outlives a restart of the app's server for as long as there is work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from unlearn_core.errors import BadInput, Cancelled, Preempted
+from unlearn_core.runs.store import BACKGROUND, Job, Store
+
+POLL = 0.02
+ORPHAN_PATIENCE = 10.0
+ALREADY_RUNNING = 3
+STATE = "worker.json"
+
+
+def lock(store: Store) -> sqlite3.Connection | None:
+    """Hold the store's worker lock until this process ends, however it ends; None if another one holds it."""
+    held = sqlite3.connect(store.folder / "worker.lock", timeout=0.2, isolation_level=None)
+    try:
+        held.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        held.close()
+        return None
+    return held
+
+
+def announce(store: Store, state: str, **facts: Any) -> None:
+    """Tell the app who works here: pid, state ("starting" or "ready"), devices."""
+    store.replace_file(store.folder / STATE, json.dumps({"pid": os.getpid(), "state": state} | facts).encode())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--store", type=Path, required=True)
+    store = Store(parser.parse_args(arguments).store)
+    held = lock(store)
+    if held is None:
+        return ALREADY_RUNNING
+    announce(store, "starting")
+    store.fail_orphans(os.getpid(), "The worker process stopped while it computed this; nothing else was lost. Start it again.")
+    store.sweep()
+
+    from unlearn_core.runs.layout_process import LayoutProcess
+
+    layout = LayoutProcess()
+    from unlearn_core.models.device import devices, settle
+    from unlearn_core.runs.pipeline import Pipeline
+
+    settle()
+    announce(store, "ready", devices=devices())
+    pipeline = Pipeline(store, layout)
+    parent, idle_since = os.getppid(), time.monotonic()
+    try:
+        while True:
+            job = store.claim(os.getpid())
+            if job:
+                work(store, pipeline, job)
+                idle_since = time.monotonic()
+            elif os.getppid() != parent and time.monotonic() - idle_since > ORPHAN_PATIENCE:
+                return 0
+            else:
+                time.sleep(POLL)
+    finally:
+        layout.close()
+
+
+def work(store: Store, pipeline: Any, job: Job) -> None:
+    """Do one job and record its end in plain words; nothing that goes wrong in it ends the worker."""
+    import torch
+
+    from unlearn_core.runs.progress import StoreReporter
+
+    reporter = StoreReporter(store, job.key, yields=job.kind == "evidence")
+    try:
+        _do(store, pipeline, job, reporter)
+    except Cancelled:
+        store.finish(job.key, "cancelled")
+    except Preempted:
+        store.requeue(job.key, job.kind, job.priority)
+    except BadInput as error:
+        store.finish(job.key, "failed", str(error))
+    except torch.OutOfMemoryError:
+        store.finish(job.key, "failed", "The GPU ran out of memory. Choose the CPU, a smaller batch or a smaller model.", traceback.format_exc())
+        torch.cuda.empty_cache()
+    except MemoryError:
+        store.finish(job.key, "failed", "This machine ran out of memory. Choose a smaller model or dataset.", traceback.format_exc())
+    except Exception as error:  # the one place where any failure becomes the job's end, with its cause
+        store.finish(job.key, "failed", f"Something went wrong inside the computation: {type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _do(store: Store, pipeline: Any, job: Job, reporter: Any) -> None:
+    from unlearn_core.runs.spec import OriginalSpec, RunSpec
+
+    if job.kind == "original":
+        pipeline.prepare(OriginalSpec.from_dict(job.spec), reporter)
+    elif job.kind == "plane":
+        pipeline.plane(RunSpec.from_dict(job.spec["run"]), tuple(job.spec["triplet"]), reporter)
+    elif job.kind == "run":
+        spec = RunSpec.from_dict(job.spec)
+        pipeline.unlearn(spec, reporter)
+        if spec.retrains:
+            # The person sees the first evidence now; the reference models may wait for more urgent work.
+            store.requeue(job.key, "evidence", BACKGROUND)
+            return
+    else:
+        pipeline.add_retrained(RunSpec.from_dict(job.spec), reporter)
+    store.finish(job.key, "done")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
