@@ -35,6 +35,8 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
             gallery.chosen(state, found)
         with do:
             unlearning.form(state, found)
+        if state.run:
+            results.progress(state.run)
 
 
 def apply(state: Studio, gestures) -> None:
@@ -59,4 +61,4 @@ if found:
     st.subheader(found.meta["title"], divider="gray")
     select_and_unlearn(state, found)
     if state.run:
-        results.show(state, found)
+        results.show(state.run, found)

@@ -40,8 +40,8 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--forget", required=True, help="random:0.03, random:50, ids:3,17, class:8, class:8:20 or file:PATH")
     run.add_argument("--method", required=True)
     run.add_argument("--alpha", help="the method's strength, a number or auto")
-    run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--retrains", type=int, default=3, help="retrained reference models (at least 3 for verdicts)")
+    run.add_argument("--seed", default="0", help="a whole number; the same seed gives the same result")
+    run.add_argument("--retrains", default="3", help="retrained reference models (at least 3 for verdicts)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     for kind in ("method", "dataset", "model"):
         run.add_argument(f"--{kind}-param", action="append", default=[], metavar="NAME=VALUE", help=f"a parameter of the {kind}; may be repeated")
@@ -77,11 +77,12 @@ def _run(given: argparse.Namespace) -> int:
     from unlearn_core.runs import api
 
     chosen = {kind: _pairs(getattr(given, f"{kind}_param"), kind) for kind in ("method", "dataset", "model")}
-    result = api.run(
-        given.dataset, given.forget, given.method, given.model,
-        alpha=given.alpha, params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"],
-        seed=given.seed, retrains=given.retrains, device=given.device, store=given.store, reporter=bar(),
-    )  # fmt: skip
+    with bar() as reporter:
+        result = api.run(
+            given.dataset, given.forget, given.method, given.model,
+            alpha=given.alpha, params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"],
+            seed=_whole("seed", given.seed), retrains=_whole("retrains", given.retrains), device=given.device, store=given.store, reporter=reporter,
+        )  # fmt: skip
     if given.json:
         print(json.dumps(result.to_dict("done"), allow_nan=False))
     else:
@@ -101,23 +102,36 @@ def _pairs(texts: list[str], kind: str) -> dict[str, str]:
     return found
 
 
+def _whole(field: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput(field, f"{text!r} is not a whole number.", f"Write for example --{field} 3.") from None
+
+
 def bar() -> Any:
-    """A Reporter that draws one bar on stderr."""
+    """A context that gives a Reporter which draws one bar for each stage on stderr."""
     from unlearn_core.runs.progress import Reporter
 
     class Bar(Reporter):
-        stage_name = ""
+        stage_name = drawn = ""
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            if self.stage_name:
+                sys.stderr.write("\n")
 
         def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
-            if stage != self.stage_name and self.stage_name:
-                sys.stderr.write("\n")
-            self.stage_name = stage
             filled = round(30 * fraction)
-            sys.stderr.write(f"\r{'█' * filled}{'·' * (30 - filled)} {fraction:4.0%} {stage}")
-            if fraction >= 1.0:
-                sys.stderr.write("\n")
-                self.stage_name = ""
+            line = f"{'█' * filled}{'·' * (30 - filled)} {fraction:4.0%} {stage}"
+            if line == self.drawn:
+                return
+            sys.stderr.write("\n" if stage != self.stage_name and self.stage_name else "\r")
+            sys.stderr.write(line)
             sys.stderr.flush()
+            self.stage_name, self.drawn = stage, line
 
     return Bar()
 

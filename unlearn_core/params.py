@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,7 @@ class Param:
             return AUTO
         try:
             parsed = self._convert(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadInput(self.name, f"{value!r} is not {self._expected()}.", f"Give {self._expected()}.") from None
         if self.kind in ("float", "int") and not self._inside(parsed):
             raise BadInput(self.name, f"{parsed} is out of range.", f"Give {self._expected()}.")
@@ -62,6 +63,8 @@ class Param:
         if isinstance(value, bool):
             raise ValueError
         number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
         if self.kind == "int":
             if number != int(number):
                 raise ValueError
@@ -71,7 +74,7 @@ class Param:
     def _inside(self, number: float) -> bool:
         above = self.low is None or number >= self.low
         below = self.high is None or number <= self.high
-        return above and below  # NaN fails both comparisons whenever a bound is declared
+        return above and below
 
     def _expected(self) -> str:
         if self.kind == "choice":

@@ -29,7 +29,7 @@ def _declares(package: str, module: str, attribute: str) -> bool:
     # Read before importing: helper modules of the package may need torch, declarations never do.
     spec = importlib.util.find_spec(f"{package}.{module}")
     with open(spec.origin, encoding="utf-8") as source:
-        return any(line.startswith(f"{attribute} ") or line.startswith(f"{attribute}:") for line in source)
+        return any(line.startswith((f"{attribute} ", f"{attribute}:")) for line in source)
 
 
 def lookup(found: dict[str, Any], name: str, field: str) -> Any:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.state import KEY, reopen
+
 STYLE = Path(__file__).resolve().parents[2] / "assets" / "style.css"
 FRAMED = "framed"
 
@@ -36,3 +38,9 @@ def enter() -> None:
     if FRAMED not in st.session_state:
         navigation()
         st.rerun()
+
+
+def leave_for_run(key: str) -> None:
+    """Go to the Studio with this run on screen."""
+    st.session_state[KEY] = reopen(key)
+    st.switch_page("pages/studio.py", query_params={"run": key})

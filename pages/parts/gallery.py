@@ -16,8 +16,8 @@ from pages.parts.state import Studio
 from unlearn_core.data.forget import read_forget_set
 from unlearn_core.runs.originals import Original
 
-SHOWN = 24
-COLUMNS = 6
+SHOWN = 20
+COLUMNS = 5
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -48,19 +48,18 @@ def chosen(state: Studio, found: Original) -> None:
 def _instances(state: Studio, found: Original) -> None:
     forget = state.forget
     pages = -(-len(forget) // SHOWN)
-    page = 0
-    if pages > 1:
-        page = st.number_input(f"Page of {pages}", 1, pages, 1, key="gallery.page") - 1
+    page = st.pagination(pages, key="gallery.page") - 1 if pages > 1 else 0
     shown = forget.ids[page * SHOWN : (page + 1) * SHOWN]
     lines = captions(found.key)
-    columns = st.columns(COLUMNS if found.sprite else 2)
+    columns = st.columns(COLUMNS if found.sprite else 1, gap="small")
     for position, i in enumerate(shown):
+        line = lines[found.row_of[i]]
         with columns[position % len(columns)]:
             if found.sprite:
-                st.image(thumbnail(found, i), width=56, caption=f"{i}", alt=lines[found.row_of[i]])
+                st.image(thumbnail(found, i), width="stretch", alt=line)
             else:
-                st.caption(f"**{lines[found.row_of[i]]}**  \n{found.texts[found.row_of[i]][:90]}")
-            st.button("Remove", key=f"remove.{i}", help=lines[found.row_of[i]], icon=":material/close:", type="tertiary", on_click=lambda i=i: state.choose(state.forget.remove([i])))
+                st.caption(f"{line}  \n{found.texts[found.row_of[i]][:90]} …")
+            st.button(f"{i}", key=f"remove.{i}", help=f"Remove {line}", icon=":material/close:", type="tertiary", on_click=lambda i=i: state.choose(state.forget.remove([i])))
 
 
 def _keeping(state: Studio, found: Original) -> None:

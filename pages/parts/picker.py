@@ -2,7 +2,7 @@
 
 ``pick`` draws the map and returns what the person did since the last call; the page owns the chosen set and passes it
 back. What changes rarely (points, sprite) and what changes on each gesture (the chosen ids) are separate mounts, so a
-click moves about a kilobyte however many points are shown.
+click moves a few kilobytes however many points are shown.
 """
 
 from __future__ import annotations

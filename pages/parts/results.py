@@ -1,4 +1,4 @@
-"""Everything about the run on screen: progress, then the evidence."""
+"""Everything about the run on screen: progress, the summary in plain words, then the evidence."""
 
 from __future__ import annotations
 
@@ -6,21 +6,65 @@ import streamlit as st
 
 from pages.parts import jobs
 from pages.parts.backend import backend
-from pages.parts.state import Studio
-from unlearn_core import report
+from pages.parts.sections import SECTIONS
+from unlearn_core import methods, report
 from unlearn_core.runs import api
+from unlearn_core.runs.api import Run
 from unlearn_core.runs.originals import Original
+from unlearn_core.runs.spec import RunSpec
+from unlearn_core.runs.store import Job
 
 
-def show(state: Studio, found: Original) -> None:
-    """Progress of the run on screen, or its evidence as far as it is there."""
+def progress(key: str) -> None:
+    """The job of a run while it is under way, or why it ended without a result."""
     store = backend().store
-    job, run = store.job(state.run), api.load_run(store, state.run)
-    st.subheader("What changed", divider="gray", anchor="what-changed")
-    if job and (run is None or not job.ended):
-        what = "the retrained models for comparison" if run else "unlearning"
-        jobs.panel(job.key, waiting_for=what, again=lambda: api.submit_run(store, api.RunSpec.from_dict(job.spec)), curves=run is None)
-    if run:
-        said = report.summary(run)
-        st.write(said)
-        st.dataframe(report.rows(run.measures))
+    job = store.job(key)
+    if job is None or job.status == "done":
+        return
+    has_result = (store.place("runs", key) / "evidence.npz").exists()
+    what = "the retrained models for comparison" if has_result else "unlearning"
+    jobs.panel(job.key, waiting_for=what, again=lambda: _again(job), curves=not has_result)
+
+
+def _again(job: Job) -> None:
+    api.submit_run(backend().store, RunSpec.from_dict(job.spec))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _load(key: str, changed: float) -> Run | None:
+    return api.load_run(backend().store, key)
+
+
+def stored(key: str) -> Run | None:
+    """The run's evidence as far as it is there; read anew whenever it grew."""
+    path = backend().store.place("runs", key) / "evidence.npz"
+    return _load(key, path.stat().st_mtime) if path.exists() else None
+
+
+def show(key: str, found: Original) -> None:
+    """The evidence of a run as far as it is there."""
+    run = stored(key)
+    if run is None:
+        return
+    count, method = len(run.spec.forget), methods.info(run.spec.method)
+    st.subheader(f"What changed: {count:,} instance{'s' if count != 1 else ''}, {method.title}", divider="gray", anchor="what-changed")
+    summary(run)
+    section = st.segmented_control("Evidence", list(SECTIONS), default="Utility", key="section", required=True, label_visibility="collapsed")
+    SECTIONS[section](run, found)
+    st.caption(f"Run {run.key}. The address of this page is a link to it.")
+
+
+def summary(run: Run) -> None:
+    """What a decision maker reads first."""
+    said = report.summary(run)
+    parts = (
+        (":material/ink_eraser: What was forgotten", said.forgotten),
+        (":material/payments: What it cost", said.cost),
+        (":material/fact_check: How sure we are", said.sure),
+        (":material/policy_alert: What this does not prove", said.limits),
+    )
+    for pair in (parts[:2], parts[2:]):
+        for column, (title, sentences) in zip(st.columns(2), pair, strict=True):
+            with column.container(border=True, height="stretch"):
+                st.markdown(f"**{title}**")
+                st.markdown("\n".join(f"- {sentence}" for sentence in sentences))

@@ -74,13 +74,20 @@ def studio() -> Studio:
     return found
 
 
+def reopen(key: str) -> Studio | None:
+    """The state in which a stored or running run is on screen; None if there is no such run."""
+    job = backend().store.job(key) if key.isalnum() else None
+    if job is None or job.kind not in ("run", "evidence"):
+        return None
+    spec = api.RunSpec.from_dict(job.spec)
+    return Studio(spec.original, ForgetSet().add(spec.forget, "reopened run"), run=key)
+
+
 def _from_address() -> Studio:
     store, state = backend().store, Studio(default_spec())
     if run := st.query_params.get("run"):
-        job = store.job(run) if run.isalnum() else None
-        if job and job.kind in ("run", "evidence"):
-            spec = api.RunSpec.from_dict(job.spec)
-            state = Studio(spec.original, ForgetSet().add(spec.forget, "reopened run"), run=run)
+        if opened := reopen(run):
+            state = opened
         else:
             st.toast(f"There is no run {run[:24]} here. It may have been deleted, or made on another machine.", icon=":material/link_off:")
             st.query_params.pop("run", None)

@@ -47,7 +47,8 @@ def amount(text: str, total: int) -> int:
 
 
 def _of_class(rest: str, dataset: Dataset, seed: int) -> ForgetSet:
-    name, _, count = rest.rpartition(":") if ":" in rest else (rest, "", "")
+    # A class may have a colon in its name, so the whole text is tried as a name first.
+    name, _, count = (rest, "", "") if rest in dataset.class_names or ":" not in rest else rest.rpartition(":")
     if name not in dataset.class_names:
         raise BadInput("forget", f"there is no class {name!r} in {dataset.name}.", f"Choose one of: {', '.join(dataset.class_names)}.")
     members = dataset.splits.train[dataset.labels[dataset.splits.train] == dataset.class_names.index(name)]
@@ -58,9 +59,8 @@ def _of_class(rest: str, dataset: Dataset, seed: int) -> ForgetSet:
 
 def _from_file(path: Path, dataset: Dataset) -> ForgetSet:
     try:
-        if path.stat().st_size > MAX_IMPORT_BYTES:
-            raise BadInput("forget", f"the file {path.name} is larger than 8 MB.", "Give a forget set exported here.")
-        content = path.read_bytes()
-    except OSError:
+        with open(path, "rb") as source:
+            content = source.read(MAX_IMPORT_BYTES + 1)  # read_forget_set refuses the one byte too many
+    except (OSError, ValueError):
         raise BadInput("forget", f"the file {str(path)!r} cannot be read.", "Give the path of a CSV or JSON forget set.") from None
     return read_forget_set(content, dataset.name, dataset.hash, "forget")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,8 @@ from unlearn_core.errors import BadInput
 
 FORMAT = "unlearning-studio/forget-set"
 MAX_IMPORT_BYTES = 8_000_000
+MAX_IDS = 1_000_000  # typed ids and ranges
+MAX_TEXT = 80  # characters of a name or a provenance that came in a file
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ForgetSet:
     def add(self, ids: Iterable[int], how: str) -> ForgetSet:
         """Append `ids` that are new, in the order given; ids already chosen keep their provenance."""
         known = set(self.ids)
-        fresh = [int(i) for i in dict.fromkeys(ids) if int(i) not in known]
+        fresh = [i for i in dict.fromkeys(map(int, ids)) if i not in known]
         return replace(self, ids=self.ids + tuple(fresh), provenance=self.provenance + (how,) * len(fresh))
 
     def remove(self, ids: Iterable[int]) -> ForgetSet:
@@ -62,7 +65,10 @@ class ForgetSet:
 
 def check_ids(ids: Iterable[int], train: Iterable[int], total: int, field: str = "forget") -> tuple[int, ...]:
     """Return `ids` as unique ints. Raises BadInput for an empty set, ids outside train, or all of train."""
-    wanted = tuple(dict.fromkeys(int(i) for i in ids))
+    try:
+        wanted = tuple(dict.fromkeys(operator.index(i) for i in ids))
+    except TypeError:
+        raise BadInput(field, "an instance id is not a whole number.", "Give ids such as 3, 17.") from None
     allowed = {int(i) for i in train}
     if not wanted:
         raise BadInput(field, "the forget set is empty.", "Choose at least one training instance.")
@@ -83,9 +89,13 @@ def parse_ids(text: str, field: str = "ids") -> list[int]:
         first, dash, last = word.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise BadInput(field, f"{word!r} is not an instance id.", "Give whole numbers such as 3, 17, 20-25.")
+        if len(word) > 40:
+            raise BadInput(field, f"{word[:20]}… is too long for an instance id.", "Give whole numbers such as 3, 17, 20-25.")
         start, stop = int(first), int(last) if dash else int(first)
-        if stop < start or stop - start > 1_000_000:
+        if stop < start:
             raise BadInput(field, f"the range {word!r} is not usable.", "Give ranges from small to large, such as 20-25.")
+        if len(ids) + stop - start >= MAX_IDS:
+            raise BadInput(field, f"with {word!r} these are more than {MAX_IDS:,} ids.", "Give fewer ids or smaller ranges.")
         ids.extend(range(start, stop + 1))
     return ids
 
@@ -102,19 +112,20 @@ def read_forget_set(content: bytes, dataset: str, dataset_hash: str, field: str 
     if not head.get("dataset"):
         raise BadInput(field, "the file does not name its dataset.", "Export forget sets here, by id and dataset.")
     if head["dataset"] != dataset:
-        raise BadInput(field, f"it belongs to the dataset {head['dataset']!r}.", f"Open {head['dataset']} first, or choose a set of {dataset}.")
+        other = _short(head["dataset"])
+        raise BadInput(field, f"it belongs to the dataset {other!r}.", f"Open {other} first, or choose a set of {dataset}.")
     if head.get("dataset_hash") and head["dataset_hash"] != dataset_hash:
         raise BadInput(field, f"it was made for other contents or splits of {dataset!r}.", "Use the same dataset settings as when it was exported.")
     unique: dict[int, str] = {}
     for instance, how in rows:
-        unique.setdefault(instance, how[:80])
-    return ForgetSet(tuple(unique), tuple(unique.values()), str(head.get("name") or "")[:80])
+        unique.setdefault(instance, _short(how))
+    return ForgetSet(tuple(unique), tuple(unique.values()), _short(head.get("name") or ""))
 
 
 def _read_json(text: str, field: str) -> tuple[dict, list[tuple[int, str]]]:
     try:
         head = json.loads(text)
-        rows = [(_whole(row["id"]), str(row.get("how") or "imported")) for row in head["instances"]]
+        rows = [(_whole(row["id"]), row.get("how") or "imported") for row in head["instances"]]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise BadInput(field, "the JSON is not a forget set.", 'It needs "dataset" and "instances" with an "id" each.') from None
     return head, rows
@@ -126,10 +137,17 @@ def _read_csv(text: str, field: str) -> tuple[dict, list[tuple[int, str]]]:
         rows = [(_whole(record["id"]), record.get("how") or "imported") for record in records]
     except (ValueError, KeyError, TypeError, OverflowError, csv.Error):
         raise BadInput(field, "the CSV is not a forget set.", "It needs the columns id and dataset.") from None
+    if len({(record.get("dataset"), record.get("dataset_hash")) for record in records}) > 1:
+        raise BadInput(field, "its rows name different datasets.", "Give one file for each dataset.")
     return (records[0] if records else {"dataset": ""}), rows
 
 
 def _whole(value) -> int:
-    if isinstance(value, bool) or float(value) != int(float(value)):
+    if isinstance(value, bool) or float(value) != int(float(value)) or float(value) < 0:
         raise ValueError
     return int(float(value))
+
+
+def _short(value) -> str:
+    # JSON can spell half a surrogate pair, which neither UTF-8 nor SQLite can hold.
+    return str(value)[:MAX_TEXT].encode("utf-8", "replace").decode()

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from unlearn_core.evidence.across import probe, retrained_pairs, seed_band, stacked
-from unlearn_core.evidence.base import Findings, Measure, Subject, missing, per_model, to_retrained
-from unlearn_core.evidence.readable import AWAITED
+from unlearn_core.evidence.base import Findings, Measure, Subject, awaited, missing, per_model, to_retrained
 from unlearn_core.evidence.similarity import chance_overlap, directions, kept, nearest
 
 NEIGHBOURS = 10
@@ -59,7 +58,7 @@ def neighbours(subject: Subject) -> Findings:
             if not (id == ids[1] and group == "neighbours"):
                 measures.append(_overlap_measure(subject, id, group, who_is, sampled and group == "retain"))
     by_id = {measure.id: measure for measure in measures}
-    measures += [residual(by_id["structure.knn_overlap.forget"]), preservation(subject, by_id["structure.knn_overlap.retain"])]
+    measures += [residual(subject, by_id["structure.knn_overlap.forget"]), preservation(subject, by_id["structure.knn_overlap.retain"])]
     against = stacked(subject, lambda who: overlap(subject, "original", who))
     forgotten = stacked(subject, lambda who: train[lists(subject, who)[members["forget"]]])
     against.pop("original")
@@ -88,11 +87,11 @@ def _overlap_measure(subject: Subject, id: str, group: str, members: np.ndarray,
     return measure
 
 
-def residual(measure: Measure) -> Measure:
+def residual(subject: Subject, measure: Measure) -> Measure:
     """(s(o, u) − mean s(o, r)) / (1 − mean s(o, r)) on the forget set, from the measure of kept neighbours."""
     id, group = "structure.residual_similarity", "forget"
     if measure.retrained is None:
-        return missing(id, group, measure.reason or AWAITED, measure.n)
+        return missing(id, group, _lacking(subject, measure), measure.n)
     level = measure.retrained.mean
     if level > SETTLED:
         reason = f"retraining itself keeps {level:.0%} of these neighbourhoods, so there is nothing to tell apart"
@@ -104,8 +103,7 @@ def preservation(subject: Subject, measure: Measure) -> Measure:
     """(s(o, u) − chance) / (mean s(r, r') − chance) on retained instances, not clipped."""
     id, group = "structure.preservation", "retain"
     if measure.null is None:
-        awaited = "waiting for two retrained models, which say what a fresh seed keeps"
-        return missing(id, group, measure.reason or awaited, measure.n)
+        return missing(id, group, _lacking(subject, measure), measure.n)
     members = asked(subject)["probe"]
     alike = retrained_pairs(subject, lambda a, b: float(overlap(subject, a, b)[members].mean()))
     chance, fresh = chance_overlap(len(subject.splits.train), _k(subject)), float(np.mean(alike))
@@ -113,6 +111,10 @@ def preservation(subject: Subject, measure: Measure) -> Measure:
         reason = "two retrained models share no more neighbours than chance, so there is no structure to preserve"
         return missing(id, group, reason, measure.n)
     return _rescaled(measure, id, group, chance, fresh)
+
+
+def _lacking(subject: Subject, measure: Measure) -> str:
+    return (measure.reason if measure.original is None else None) or awaited(subject) or "the retrained models cannot be compared"
 
 
 def _rescaled(measure: Measure, id: str, group: str, zero: float, one: float) -> Measure:

@@ -83,7 +83,7 @@ def compute(subject: Subject, match_classes: bool = True) -> Findings:
         separation(subject, "privacy.exposure_shift", "retain", subject.retain, test),
     ]
     groups = {"forget": forget, "test": test, "retain": probe(subject, subject.retain)}
-    return explained(Findings(measures, histograms(subject, groups) | splits | curves(subject, forget, test)), reason)
+    return explained(Findings(measures, histograms(subject, groups) | splits | curves(subject, forget, test)), subject, reason)
 
 
 def scores(subject: Subject, who: str) -> np.ndarray:

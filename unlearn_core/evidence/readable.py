@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from unlearn_core.evidence.base import Findings, Measure, Outputs, Subject
+from unlearn_core.evidence.base import Findings, Measure, Outputs, Subject, awaited
 
-AWAITED = "waiting for the retrained models, which say what is ideal"
 NO_FEATURES = "the unlearned model is an ensemble: its members have no common feature space to compare"
 DIVERGED = "the unlearned model's outputs are not finite numbers: it diverged"
 REFERENCES_DIVERGED = "some retrained models diverged and were left out"
@@ -37,16 +36,15 @@ def readable(subject: Subject, *, features: bool) -> tuple[Subject, str | None]:
     return replace(subject, unlearned=unlearned, retrained=kept), reason
 
 
-def explained(findings: Findings, reason: str | None) -> Findings:
-    """The findings, each measure saying what it lacks: a model (`reason`) or the retrained models."""
+def explained(findings: Findings, subject: Subject, reason: str | None) -> Findings:
+    """The findings, each measure also saying what it lacks: a model (`reason`), or retrained models for a verdict."""
 
     def explain(measure: Measure) -> Measure:
-        if reason:
-            own = [measure.reason] if measure.reason else []
-            return replace(measure, reliability="weak", reason="; ".join([reason, *own]))
-        if measure.retrained is None and measure.reason is None:
-            return replace(measure, reason=AWAITED)
-        return measure
+        lacks = awaited(subject) if measure.original is not None else None
+        said = [text for text in (reason, measure.reason) if text]
+        if lacks and lacks not in said:
+            said.append(lacks)
+        return replace(measure, reliability="weak" if reason else measure.reliability, reason="; ".join(said) or None)
 
     return Findings([explain(measure) for measure in findings.measures], findings.views)
 

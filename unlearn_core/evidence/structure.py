@@ -72,7 +72,7 @@ def compute(subject: Subject) -> Findings:
     subject, reason = readable(subject, features=True)
     parts = [neighbours(subject), relations(subject), layers(subject)]
     measures = [measure for part in parts for measure in part.measures]
-    return explained(Findings(measures, {name: view for part in parts for name, view in part.views.items()}), reason)
+    return explained(Findings(measures, {name: view for part in parts for name, view in part.views.items()}), subject, reason)
 
 
 def relations(subject: Subject) -> Findings:
@@ -125,5 +125,5 @@ def _cka(subject: Subject, layer: str, ids: np.ndarray, a: str, b: str) -> float
     a, b = sorted((a, b))
     if a == b:
         return 1.0 if len(ids) >= 4 else None
-    features = lambda who: subject.outputs(who).layers[layer][ids].reshape(len(ids), -1)  # noqa: E731
+    features = lambda who: subject.outputs(who).layers[layer][ids]  # noqa: E731
     return subject.once(("structure.cka", layer, a, b), lambda: debiased_cka(features(a), features(b)))

@@ -103,7 +103,7 @@ def class_relations(view: Mapping[str, np.ndarray], class_names: Sequence[str]) 
         text = {"text": _short(matrix), "texttemplate": "%{text}", "textfont": {"size": 10, "color": "#20242c"}}
         fig.add_heatmap(z=matrix, x=names, y=names, coloraxis=axis, row=1, col=column, xgap=1, ygap=1,
                         hovertemplate="%{y} – %{x}: %{z:.3f}<extra></extra>", **(text if len(names) <= CELL_TEXT else {}))
-    fig.update_yaxes(autorange="reversed", type="category", automargin=True)
+    fig.update_yaxes(autorange="reversed", type="category", automargin=True, ticksuffix=" ")
     fig.update_xaxes(type="category", automargin=True)
     return fig
 

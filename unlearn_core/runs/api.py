@@ -95,7 +95,18 @@ def submit_run(store: Store, spec: RunSpec) -> Job:
     job = store.job(spec.key)
     if job and job.ended and job.status != "done" and load_run(store, spec.key):
         return store.submit(spec.key, "evidence", spec.to_dict(), job.title, BACKGROUND)
-    return store.submit(spec.key, "run", spec.to_dict(), title=f"{methods.info(spec.method).title} · {len(spec.forget)} from {data.info(spec.original.dataset).title}")
+    return store.submit(spec.key, "run", spec.to_dict(), title(spec))
+
+
+def title(spec: RunSpec) -> str:
+    """A run in one short line."""
+    return f"{methods.info(spec.method).title} · {len(spec.forget)} from {data.info(spec.original.dataset).title}"
+
+
+def record_done(store: Store, spec: RunSpec) -> None:
+    """List a run whose result was brought into the store from elsewhere."""
+    store.submit(spec.key, "evidence", spec.to_dict(), title(spec), BACKGROUND)
+    store.finish(spec.key, "done")
 
 
 def submit_plane(store: Store, run: Run, triplet: tuple[int, int, int]) -> str:

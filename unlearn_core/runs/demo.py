@@ -1,15 +1,18 @@
-"""The demo pack: originals that the project's own pipeline built, so that the first map waits for nothing."""
+"""The demo pack: originals and one run that the project's own pipeline built, so that the first screen waits for nothing."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
-from unlearn_core.runs.spec import OriginalSpec
+from unlearn_core import data
+from unlearn_core.runs import api
+from unlearn_core.runs.spec import OriginalSpec, RunSpec
 from unlearn_core.runs.store import Store
 
 PACK = Path(__file__).resolve().parents[2] / "assets" / "demo"
-DATASETS = ("digits", "breast_cancer", "wine")
+DATASETS = ("digits", "breast_cancer", "wine", "moons")
 
 
 def default_spec(dataset: str = DATASETS[0], device: str = "cpu") -> OriginalSpec:
@@ -17,13 +20,29 @@ def default_spec(dataset: str = DATASETS[0], device: str = "cpu") -> OriginalSpe
     return OriginalSpec.make(dataset, device=device)
 
 
+def example_spec() -> RunSpec:
+    """The run that the overview shows: the planted wrong labels of the moons, forgotten with ∇τ."""
+    original = default_spec("moons")
+    dataset = data.load(original.dataset, original.dataset_params)
+    return RunSpec.make(original, dataset.hash, dataset.splits.train, len(dataset), dataset.planted["mislabelled"], "nabla_tau", retrains=5)
+
+
+def example_key(pack: Path = PACK) -> str | None:
+    """Key of the pack's run; None without a pack."""
+    found = sorted(pack.glob("runs/*/spec.json"))
+    return found[0].parent.name if found else None
+
+
 def open_demo(store: Store, pack: Path = PACK) -> None:
-    """Copy the pack's originals into the store, unless they are there. A missing pack only costs waiting."""
-    for folder in sorted(pack.glob("*/table.npz")):
-        key = folder.parent.name
-        if not store.place("originals", key).exists():
-            with store.writing("originals", key) as scratch:
-                shutil.copytree(folder.parent, scratch, dirs_exist_ok=True)
+    """Copy the pack into the store, unless it is there. A missing pack only costs waiting."""
+    for kind, proof in (("originals", "table.npz"), ("runs", "evidence.npz")):
+        for folder in sorted(path.parent for path in pack.glob(f"{kind}/*/{proof}")):
+            if not store.place(kind, folder.name).exists():
+                with store.writing(kind, folder.name) as scratch:
+                    shutil.copytree(folder, scratch, dirs_exist_ok=True)
+                if kind == "runs":
+                    spec = RunSpec.from_dict(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
+                    api.record_done(store, spec)
 
 
 def build(pack: Path = PACK) -> None:
@@ -31,16 +50,21 @@ def build(pack: Path = PACK) -> None:
     import tempfile
 
     from unlearn_core.models.device import settle
-    from unlearn_core.runs.originals import prepare
+    from unlearn_core.runs.pipeline import Pipeline
     from unlearn_core.runs.progress import Reporter
 
     settle()
     shutil.rmtree(pack, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
-        store = Store(scratch)
+        store, quiet = Store(scratch), Reporter()
+        pipeline = Pipeline(store)
         for dataset in DATASETS:
-            found = prepare(store, default_spec(dataset), Reporter())
-            shutil.copytree(found.folder, pack / found.key)
+            found = pipeline.prepare(default_spec(dataset), quiet)
+            shutil.copytree(found.folder, pack / "originals" / found.key)
+        spec = example_spec()
+        folder = pipeline.unlearn(spec, quiet)
+        pipeline.add_retrained(spec, quiet)
+        shutil.copytree(folder, pack / "runs" / spec.key)
 
 
 if __name__ == "__main__":

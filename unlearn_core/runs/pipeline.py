@@ -24,7 +24,7 @@ from unlearn_core.models.outputs import Outputs
 from unlearn_core.runs import originals
 from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.spec import OriginalSpec, RunSpec, digest
-from unlearn_core.runs.store import Store, pack
+from unlearn_core.runs.store import Store, pack, unpack
 
 GUARD_SAMPLE = 512
 UNCHANGED = 0.01
@@ -76,7 +76,7 @@ class Pipeline:
         seconds = time.perf_counter() - begun
         loaded.unlearned = Member(model, training.read(model, loaded.dataset.inputs, spec.device))
         _check_finite(loaded)
-        notes += [*_whole_classes(loaded), *_unchanged(loaded)]
+        notes += [*_whole_classes(loaded), *_unchanged(loaded, declared)]
         timings = {"method": seconds, "retrained": []}
         reporter.stage("collecting evidence", 0.75, 0.95)
         with self.store.writing("runs", spec.key) as folder:
@@ -94,9 +94,14 @@ class Pipeline:
         if loaded.unlearned is None:
             model = self._read(folder / "model.safetensors", spec, loaded.dataset)
             loaded.unlearned = Member(model, training.read(model, loaded.dataset.inputs, spec.device))
-        for k in range(len(loaded.retrained), spec.retrains):
-            progress = reporter.stage(f"retraining {k + 1} of {spec.retrains}", k / spec.retrains, (k + 0.8) / spec.retrains)
-            loaded.retrained.append(self._retrained(spec, loaded.dataset, k, progress))
+        # What is stored counts, not what is in memory: one of them may be ahead after a restart or an interruption.
+        told = unpack(folder / "evidence.npz")[0]["retrained"]
+        for k in range(spec.retrains):
+            if k == len(loaded.retrained):
+                progress = reporter.stage(f"retraining {k + 1} of {spec.retrains}", k / spec.retrains, (k + 0.8) / spec.retrains)
+                loaded.retrained.append(self._retrained(spec, loaded.dataset, k, progress))
+            if k < told:
+                continue
             timings = facts["timings"] | {"retrained": [self._retrain_seconds(spec, j) for j in range(k + 1)]}
             reporter.stage("collecting evidence", (k + 0.8) / spec.retrains, (k + 1) / spec.retrains)
             self.store.replace_file(folder / "evidence.npz", self._evidence(loaded, timings))
@@ -284,12 +289,13 @@ def _whole_classes(loaded: Loaded) -> Iterator[str]:
             )
 
 
-def _unchanged(loaded: Loaded) -> Iterator[str]:
+def _unchanged(loaded: Loaded, declared: methods.Method) -> Iterator[str]:
     forget = np.array(loaded.spec.forget)
     before, after = (_softmax(m.outputs.logits[forget]) for m in (loaded.original, loaded.unlearned))
     moved = float(np.abs(after - before).max())
     if moved < UNCHANGED:
-        yield f"This run changed next to nothing: no predicted probability of a forgotten instance moved by more than {moved:.4f}. A larger α, more passes or a larger learning rate would change more."
+        advice = " A larger α, more passes or a larger learning rate would change more." if declared.params else ""
+        yield f"This run changed next to nothing: no predicted probability of a forgotten instance moved by more than {moved:.4f}.{advice}"
 
 
 def _check_finite(loaded: Loaded) -> None:

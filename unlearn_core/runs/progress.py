@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 
 from unlearn_core.errors import Cancelled, Preempted
 from unlearn_core.runs.store import Store
@@ -54,23 +54,23 @@ class StoreReporter(Reporter):
             raise Preempted
 
 
-def curves_path(store: Store, key: str) -> Path:
-    return store.folder / "progress" / f"{key}.jsonl"
-
-
 def write_curves(store: Store, key: str, points: list[dict]) -> None:
     """Append `points` to the live curves of a job and empty the list."""
-    path = curves_path(store, key)
+    path = store.curves_path(key)
     path.parent.mkdir(exist_ok=True)
     with open(path, "a", encoding="utf-8") as out:
+        out.write("\n" if out.tell() else "")  # ends the half line that a killed process may have left
         out.writelines(json.dumps(point) + "\n" for point in points)
     points.clear()
 
 
 def read_curves(store: Store, key: str) -> list[dict]:
     """The live curves of a job so far: one dict per epoch with "fraction" and the curves' values."""
-    path = curves_path(store, key)
+    path = store.curves_path(key)
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    points = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a killed process may have left half a line
+            points.append(json.loads(line))
+    return points

@@ -39,6 +39,7 @@ class Service:
         if self.process is None or self.process.poll() is not None:
             code = self.process.returncode if self.process else None
             if self.process and code != ALREADY_RUNNING:
+                _kill(self.process.pid)  # the layout process of a worker that was killed would live on
                 self.store.fail_orphans(None, _cause(code))
             if code == ALREADY_RUNNING and self.closing.wait(1.0):  # another server's worker serves this store
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from unlearn_core.errors import BadInput
 from unlearn_core.params import resolve
 
 MAX_RETRAINS = 50
+MAX_SEED = 2**31 - 1
 
 
 def canonical(value: Any) -> str:
@@ -52,7 +54,7 @@ class OriginalSpec:
             dataset_version=info.version,
             model=architecture.name,
             model_params=resolve(architecture.params, model_params or {}, architecture.name),
-            seed=_seed(seed),
+            seed=_whole("seed", seed, MAX_SEED),
             device=device,
         )
 
@@ -94,8 +96,6 @@ class RunSpec:
         """
         declared = methods.info(method)
         ids = check_ids(forget, train, total)
-        if not isinstance(retrains, int) or not 0 <= retrains <= MAX_RETRAINS:
-            raise BadInput("retrains", f"{retrains!r} is not possible.", f"Give a whole number from 0 to {MAX_RETRAINS}.")
         given = dict(params or {})
         if "alpha" in given and not declared.alpha:
             raise BadInput("alpha", f"{method} has no strength control.", "Leave alpha out, or choose another method.")
@@ -106,8 +106,8 @@ class RunSpec:
             method=declared.name,
             method_version=declared.version,
             params=resolve(declared.params, given, declared.name),
-            seed=_seed(seed),
-            retrains=retrains,
+            seed=_whole("seed", seed, MAX_SEED),
+            retrains=_whole("retrains", retrains, MAX_RETRAINS),
             device=device,
             evidence={name: module.version for name, module in evidence.registry().items()},
         )
@@ -120,7 +120,11 @@ class RunSpec:
         return RunSpec(**(raw | {"original": OriginalSpec.from_dict(raw["original"]), "forget": tuple(raw["forget"])}))
 
 
-def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise BadInput("seed", f"{seed!r} is not a seed.", "Give a whole number from 0 to 2147483647.")
-    return seed
+def _whole(field: str, value: Any, high: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or not 0 <= number <= high:
+        raise BadInput(field, f"{value!r} is not possible.", f"Give a whole number from 0 to {high}.")
+    return number

@@ -14,16 +14,20 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unlearn_core.errors import BadInput
+
 STATES = ("queued", "running", "done", "cancelled", "failed")
 ENDED = ("done", "cancelled", "failed")
 URGENT, BACKGROUND = 10, 0
+MAX_KEY = 64
+SCRATCH = ".writing"  # .writing-<pid>-…: half a result, never looked at by readers
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -47,7 +51,7 @@ class Job:
     """State of one computation: status is one of STATES, stage and fraction say how far it is.
 
     kind: "original" (train and lay out), "run" (unlearn, first evidence), "evidence" (retrained models
-    of a run whose result is already there).
+    of a run whose result is already there), "plane" (one exact plane of a finished run).
     """
 
     key: str
@@ -76,10 +80,13 @@ class Store:
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder) if folder else default_folder()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._db() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_SCHEMA)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._db() as db:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.executescript(_SCHEMA)
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise BadInput("store", f"{self.folder} cannot hold results ({error}).", "Give a folder that you can write to.") from error
 
     @contextmanager
     def _db(self) -> Iterator[sqlite3.Connection]:
@@ -95,7 +102,7 @@ class Store:
 
     def place(self, kind: str, key: str) -> Path:
         """Folder of one result; `kind` is "originals", "retrained" or "runs". Keys are hashes, never paths."""
-        if not key.replace("-", "").isalnum():
+        if not key.replace("-", "").isalnum() or len(key) > MAX_KEY:
             raise ValueError(f"not a key: {key!r}")
         return self.folder / kind / key
 
@@ -104,30 +111,59 @@ class Store:
         """A fresh folder that becomes `place(kind, key)` in one step when the block ends without an error."""
         target = self.place(kind, key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        scratch = self._scratch(target.parent)
         try:
             yield scratch
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(scratch, target)
+            while True:
+                self._discard(target)
+                try:
+                    os.replace(scratch, target)
+                    return
+                except OSError:
+                    if not target.exists():  # otherwise another process was faster with the same result
+                        raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
+    def _scratch(self, beside: Path) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{SCRATCH}-{os.getpid()}-", dir=beside))
+
+    def _discard(self, target: Path) -> None:
+        """Remove a result. It leaves its place in one step, so no reader and no kill finds half of it."""
+        if not target.exists():
+            return
+        aside = self._scratch(target.parent)
+        with suppress(FileNotFoundError):
+            os.replace(target, aside / "gone")
+        shutil.rmtree(aside, ignore_errors=True)
+
     def replace_file(self, path: Path, content: bytes) -> None:
         """Write one file in one step."""
-        scratch = path.with_name(f".writing-{os.getpid()}-{path.name}")
-        with open(scratch, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(scratch, path)
+        handle, scratch = tempfile.mkstemp(prefix=f"{SCRATCH}-{os.getpid()}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(scratch, path)
+        except BaseException:
+            os.unlink(scratch)
+            raise
 
     def sweep(self) -> None:
-        """Remove what a killed process left half written. Only the one worker calls this."""
-        for scratch in self.folder.glob("*/.writing-*"):
-            shutil.rmtree(scratch, ignore_errors=True)
-        for scratch in self.folder.glob("*/*/.writing-*"):
-            scratch.unlink(missing_ok=True)
+        """Remove what killed processes left half written; what living ones write stays."""
+        for level in ("", "*/", "*/*/"):
+            for scratch in self.folder.glob(f"{level}{SCRATCH}-*"):
+                if _alive(int(scratch.name.split("-")[1])):
+                    continue
+                if scratch.is_dir():
+                    shutil.rmtree(scratch, ignore_errors=True)
+                else:
+                    scratch.unlink(missing_ok=True)
+
+    def curves_path(self, key: str) -> Path:
+        """File with the live curves of a job."""
+        return self.folder / "progress" / f"{key}.jsonl"
 
     # queue -----------------------------------------------------------------------------------
 
@@ -213,7 +249,8 @@ class Store:
         self.cancel(key)
         with self._db() as db:
             db.execute("DELETE FROM jobs WHERE key = ?", (key,))
-        shutil.rmtree(self.place("runs", key), ignore_errors=True)
+        self._discard(self.place("runs", key))
+        self.curves_path(key).unlink(missing_ok=True)
 
     # forget sets -----------------------------------------------------------------------------
 
@@ -238,6 +275,18 @@ class Store:
             db.execute("DELETE FROM forget_sets WHERE token = ?", (token,))
 
 
+def _alive(pid: int) -> bool:
+    if os.name == "nt":
+        return False  # asking with signal 0 would end the process there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _job(row: sqlite3.Row) -> Job:
     return Job(**(dict(row) | {"spec": json.loads(row["spec"])}))
 
@@ -245,7 +294,7 @@ def _job(row: sqlite3.Row) -> Job:
 def pack(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
     """One npz without pickle: a JSON document and named arrays."""
     out = io.BytesIO()
-    np.savez(out, __meta__=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
+    np.savez_compressed(out, __meta__=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
     return out.getvalue()
 
 

@@ -44,12 +44,14 @@ def announce(store: Store, state: str, **facts: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, required=True)
+    parent = os.getppid()  # before the slow imports, during which the app may end
     store = Store(parser.parse_args(arguments).store)
     held = lock(store)
     if held is None:
         return ALREADY_RUNNING
     announce(store, "starting")
-    store.fail_orphans(os.getpid(), "The worker process stopped while it computed this; nothing else was lost. Start it again.")
+    # Nothing can be ours yet; a dead worker's process number may well be the same as this one's (containers).
+    store.fail_orphans(None, "The worker process stopped while it computed this; nothing else was lost. Start it again.")
     store.sweep()
 
     from unlearn_core.runs.layout_process import LayoutProcess
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     settle()
     announce(store, "ready", devices=devices())
     pipeline = Pipeline(store, layout)
-    parent, idle_since = os.getppid(), time.monotonic()
+    idle_since = time.monotonic()
     try:
         while True:
             job = store.claim(os.getpid())
@@ -82,6 +84,8 @@ def work(store: Store, pipeline: Any, job: Job) -> None:
 
     from unlearn_core.runs.progress import StoreReporter
 
+    if job.kind != "evidence":  # which goes on with the curves of its run
+        store.curves_path(job.key).unlink(missing_ok=True)
     reporter = StoreReporter(store, job.key, yields=job.kind == "evidence")
     try:
         _do(store, pipeline, job, reporter)

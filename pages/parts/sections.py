@@ -1,0 +1,191 @@
+"""The evidence of one run, section by section. Numbers come from the run, drawings from figures."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import streamlit as st
+
+from pages.parts import jobs
+from pages.parts.backend import backend
+from pages.parts.blocks import block, chart, missing
+from pages.parts.gallery import thumbnail
+from unlearn_core import report
+from unlearn_core.errors import BadInput
+from unlearn_core.figures import boundary as boundary_figures
+from unlearn_core.figures import privacy as privacy_figures
+from unlearn_core.figures import structure as structure_figures
+from unlearn_core.figures import utility as utility_figures
+from unlearn_core.runs import api
+from unlearn_core.runs.api import Run
+from unlearn_core.runs.originals import Original
+
+
+def utility(run: Run, found: Original) -> None:
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "utility.accuracy", utility_figures.accuracy(run.family("utility.accuracy")))
+    with right:
+        block(run, "utility.loss", utility_figures.loss(run.family("utility.loss")))
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("##### Accuracy of every class")
+        group = st.segmented_control("Instances", ["test", "retain"], default="test", key="per_class.group", required=True)
+        chart(run, f"per_class.{group}", utility_figures.per_class(run.views["per_class"], group), "Accuracy of every class")
+        st.caption("A class that loses more than the others is a new bias. The band is where one further retrained model would be expected.")
+    with right:
+        ratio = run.measure("utility.cost.ratio")
+        block(run, "utility.seconds", utility_figures.cost(run.measure("utility.seconds.method"), ratio))
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "utility.calibration", utility_figures.group_triples(run.family("utility.calibration"), "utility.calibration", "expected calibration error"))
+    with right:
+        block(run, "utility.accuracy_gap")
+
+
+def boundary(run: Run, found: Original) -> None:
+    names = tuple(found.meta["class_names"])
+    block(run, "boundary.margin", boundary_figures.margin_arrows(run.views["margins"], names), "The chart shows forgotten instances and their nearest retained ones; the decision boundary is exactly at 0.")
+    if "regions" in run.views:
+        regions(run, found, names)
+    else:
+        _plane(run, found, names)
+    for family in ("boundary.flips", "boundary.agreement", "boundary.js"):
+        block(run, family, boundary_figures.closeness(run.family(family), family))
+    if "overview" in run.views:
+        _overview(run, names)
+
+
+def regions(run: Run, found: Original, names: tuple[str, ...]) -> None:
+    """The exact decision regions of a run on points in the plane."""
+    total = found.meta["total"]
+    inputs, labels = np.zeros((total, 2)), np.zeros(total, int)
+    inputs[found.ids], labels[found.ids] = found.layout("input"), found.arrays["label"]
+    planted = found.meta["planted"].get("mislabelled")
+    wrong = np.array(planted) if planted else None
+    block(run, "boundary.region_change", boundary_figures.regions(run.views["regions"], inputs, labels, found.ids, np.array(run.spec.forget), names, wrong))
+
+
+def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
+    views, triplet = run.views, None
+    with st.expander("Choose the plane's three instances"):
+        st.caption("A plane through a forgotten instance (first), one like it and one of a rival class shows exactly how the boundary between them moved.")
+        default = [int(i) for i in views["plane"]["corner_ids"]] if "plane" in views else [*run.spec.forget[:1], *found.ids[:2].tolist()]
+        columns = st.columns([1, 1, 1, 1], vertical_alignment="bottom")
+        ids = [columns[k].number_input(f"Instance {k + 1}", 0, found.meta["total"] - 1, default[k], key=f"plane.{run.key}.{k}") for k in range(3)]
+        if columns[3].button("Draw", key="plane.draw", width="stretch"):
+            st.session_state["plane.wanted"] = (run.key, tuple(ids))
+    wanted = st.session_state.get("plane.wanted")
+    if wanted and wanted[0] == run.key:
+        triplet = wanted[1]
+        views = _chosen_plane(run, found, triplet)
+    if views and "plane" in views:
+        pictures = [_data_uri(found, int(i)) for i in views["plane"]["corner_ids"]] if found.sprite else None
+        block(run, "boundary.plane_agreement", boundary_figures.plane(views["plane"], names, pictures))
+    else:
+        missing(run.family("boundary.plane_agreement"))
+    if views and "segment" in views:
+        st.markdown("##### Along the way between the instances")
+        chart(run, f"segment.{triplet}", boundary_figures.segment(views["segment"], names), "Probability of the given label along a straight line")
+
+
+def _chosen_plane(run: Run, found: Original, triplet: tuple[int, int, int]) -> dict | None:
+    """The views of a plane through chosen instances, or the run's own while they are computed."""
+    store = backend().store
+    try:
+        outside = [i for i in triplet if i not in found.row_of]
+        if outside:
+            raise BadInput("instances", f"{outside[0]} is not a training instance.", "Give ids of training instances; hover over the map to read them.")
+        if len(set(triplet)) < 3:
+            raise BadInput("instances", "two of them are the same.", "Give three different instances.")
+    except BadInput as error:
+        st.error(str(error), icon=":material/error:")
+        return run.views
+    key = api.submit_plane(store, run, triplet)
+    views = api.load_plane(store, key)
+    if views is None:
+        jobs.panel(key, "the plane through three instances", again=lambda: store.submit(key, "plane", {"run": run.spec.to_dict(), "triplet": list(triplet)}), curves=False)
+    return views
+
+
+def _data_uri(found: Original, instance: int) -> str:
+    return "data:image/png;base64," + base64.b64encode(thumbnail(found, instance)).decode() if instance in found.row_of else ""
+
+
+def _overview(run: Run, names: tuple[str, ...]) -> None:
+    view = run.views["overview"]
+    layers = {"delta": "Original → unlearned", "delta_retrained": "Original → retrained", "delta_noise": "Retrained ↔ retrained (seed noise)"}
+    there = [name for name in layers if name in view and np.isfinite(view[name]).any()]
+    st.markdown("##### Overview map of the change")
+    st.caption("Context, not proof: a smoothed average of nearby instances on the fixed layout. Real flips are drawn as glyphs; places far from any instance are left out.")
+    if there:
+        layer = st.segmented_control("What is compared", there, format_func=layers.get, default=there[0], key="overview.layer", required=True)
+        highest = max(float(np.nanmax(view[name])) for name in there)
+        chart(run, f"overview.{layer}", boundary_figures.overview(view, names, layer, highest), "Map of where predictions changed")
+    block(run, "boundary.map_fidelity")
+
+
+def structure(run: Run, found: Original) -> None:
+    kept = run.family("structure.knn_overlap")
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "structure.knn_overlap", structure_figures.kept_neighbours(kept, [m.group for m in kept]))
+    with right:
+        st.markdown("##### Kept neighbours, instance by instance")
+        st.caption("Left half: the unlearned model. Right half: the retrained models.")
+        chart(run, "kept", structure_figures.kept_by_group(run.views["kept"]), "Kept neighbours of single instances by group")
+    if "relations" in run.views:
+        block(run, "structure.relation_drift", structure_figures.class_relations(run.views["relations"], found.meta["class_names"]))
+    else:
+        block(run, "structure.relation_drift")
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "structure.cka", structure_figures.layer_similarity(run.views["cka"]) if "cka" in run.views else None)
+    with right:
+        block(run, "structure.cka_to_retrained", _rows(run, "structure.cka_to_retrained", "debiased CKA"))
+    for family, unit in (("structure.knn_overlap_to_retrained", "share of neighbours"), ("structure.residual_similarity", "0 as after retraining, 1 unchanged"), ("structure.preservation", "1 = as two retrained models")):
+        block(run, family, _rows(run, family, unit))
+
+
+def _rows(run: Run, family: str, unit: str):
+    measures = [m for m in run.family(family) if m.unlearned is not None]
+    return structure_figures.measure_rows(measures, [m.group for m in measures], x=unit, null="two retrained models") if measures else None
+
+
+def privacy(run: Run, found: Original) -> None:
+    st.info(
+        "These attacks look at averages over a population and are weak against single instances. Their ideal is what retraining gives: "
+        "for a hand-picked set that can be far from 0.5.",
+        icon=":material/info:",
+    )
+    st.markdown("##### Can forgotten and never-seen instances be told apart?")
+    scale = st.segmented_control("Score", {"scores": "logit-scaled confidence φ", "confidence": "confidence in the label"}, format_func={"scores": "φ", "confidence": "confidence"}.get, default="scores", key="privacy.score", required=True)
+    view = run.views[scale]
+    values = np.concatenate([np.ravel(array) for array in view.values() if np.asarray(array).dtype.kind == "f"])
+    low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
+    threshold = st.slider("Threshold: instances above it are called members", low, high, (low + high) / 2, key=f"privacy.threshold.{scale}")
+    label = "logit-scaled confidence φ" if scale == "scores" else "confidence in the label"
+    chart(run, f"hist.{scale}", privacy_figures.score_histograms(view, threshold, x=label), "Histograms of forgotten and test instances")
+    auc = [*run.family("privacy.auc"), *run.family("privacy.exposure_shift")]
+    block(run, "privacy.auc", privacy_figures.auc_rows(auc, [{"forget": "forgotten or never seen", "retain": "retained or never seen"}[m.group] for m in auc]))
+    left, right = st.columns(2, gap="large")
+    with left:
+        attack = run.measure("privacy.lr_attack.forget")
+        block(run, "privacy.lr_attack", privacy_figures.split_dots(run.views["lr_attack"], attack) if "lr_attack" in run.views else None)
+    with right:
+        block(run, "privacy.tpr_at_1pct_fpr", privacy_figures.roc_curves(run.views["roc"]) if "roc" in run.views else None)
+    block(run, "privacy.exposure_shift")
+
+
+def files(run: Run, found: Original) -> None:
+    st.caption("The bundle holds the weights (safetensors), the specification and every number; with it a run can be replayed and checked.")
+    stem = f"{run.spec.original.dataset}-{run.spec.method}-{run.key[:8]}"
+    bar = st.columns(3)
+    bar[0].download_button("Unlearned model (safetensors, with spec)", run.model_path.read_bytes(), f"{stem}.safetensors", key="file.model", icon=":material/download:", width="stretch", on_click="ignore")
+    bar[1].download_button("All measures (CSV)", report.to_csv(report.rows(run.measures)), f"{stem}.csv", "text/csv", key="file.csv", icon=":material/download:", width="stretch", on_click="ignore")
+    bar[2].download_button("Bundle (zip)", lambda: report.bundle(run), f"{stem}.zip", "application/zip", key="file.zip", icon=":material/download:", width="stretch", on_click="ignore")
+    st.json(run.spec.to_dict(), expanded=False)
+
+
+SECTIONS = {"Utility": utility, "Boundary": boundary, "Structure": structure, "Privacy": privacy, "Files": files}
