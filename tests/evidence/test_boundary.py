@@ -83,11 +83,13 @@ def test_agreement_is_not_called_iou():
 
 def test_neighbours_are_the_nearest_retained_by_original_features(digits):
     features, expected = digits.original.features.astype(np.float64), set()
+    features = features - features[digits.retain].mean(axis=0)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
     for i in digits.forget:
-        distance = np.linalg.norm(features[digits.retain] - features[i], axis=1)
+        distance = 1 - features[digits.retain] @ features[i]
         expected |= set(digits.retain[np.argsort(distance)[:10]].tolist())
     assert set(nearest.neighbours(digits).tolist()) == expected
-    to_set = np.array([np.linalg.norm(features[digits.forget] - features[j], axis=1).min() for j in digits.retain])
+    to_set = np.array([(1 - features[digits.forget] @ features[j]).min() for j in digits.retain])
     assert nearest.closest(digits).tolist() == digits.retain[np.argsort(to_set)[:30]].tolist()
 
 

@@ -2,17 +2,19 @@
 
 import warnings
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+from evidence.subjects import make_subject
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
 
-from tests.evidence.subjects import make_subject
 from unlearn_core.data.base import Splits
 from unlearn_core.evidence import attacks, privacy
+from unlearn_core.evidence.across import share_interval
 from unlearn_core.evidence.base import Outputs, Subject
 
 
@@ -96,6 +98,13 @@ def test_chance_band_covers_95_percent_of_aucs_without_a_difference():
     assert errors == pytest.approx([0.1295, 0.092, 0.065, 0.042, 0.030, 0.016], abs=6e-4)
 
 
+def test_chance_error_is_exact_when_every_order_is_equally_likely():
+    ranks = set(range(7))
+    found = [attacks.auc(np.array(some, float), np.array(sorted(ranks - set(some)), float)) for some in combinations(ranks, 3)]
+    low, high = attacks.auc_chance(3, 4)
+    assert (high - low) / 2 / attacks.Z == pytest.approx(np.std(found), abs=1e-12)
+
+
 def test_interval_agrees_with_the_bootstrap():
     rng = np.random.default_rng(5)
     a, b = rng.normal(0.7, 1, 120), rng.normal(0, 1, 200)
@@ -152,8 +161,8 @@ def test_tpr_at_one_percent_needs_a_thousand_test_instances():
 
 
 def test_share_intervals_are_clopper_and_pearson():
-    assert attacks.share_interval(0, 20) == pytest.approx((0, 0.168), abs=5e-4)
-    assert attacks.share_interval(5, 100) == pytest.approx((0.016, 0.113), abs=5e-4)
+    assert share_interval(0, 20) == pytest.approx((0, 0.168), abs=5e-4)
+    assert share_interval(5, 100) == pytest.approx((0.016, 0.113), abs=5e-4)
 
 
 # Logistic attack

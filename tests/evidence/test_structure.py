@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evidence.subjects import make_subject
 
-from tests.evidence.subjects import make_subject
 from unlearn_core.data.base import Splits
 from unlearn_core.evidence import structure
 from unlearn_core.evidence.base import Outputs, Subject

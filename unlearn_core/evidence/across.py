@@ -38,3 +38,11 @@ def stacked(subject: Subject, value: Callable[[str], np.ndarray]) -> dict[str, n
 def probe(subject: Subject, ids: np.ndarray, size: int = PROBE) -> np.ndarray:
     """`ids`, or a seeded sorted sample of `size` of them; the same for every model."""
     return ids if len(ids) <= size else np.sort(np.random.default_rng(subject.seed).choice(ids, size, replace=False))
+
+
+def share_interval(count: int, n: int) -> tuple[float, float]:
+    """Exact 95 % interval of a share of n (Clopper and Pearson 1934)."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, count, n - count + 1)) if count else 0.0
+    return low, float(beta.ppf(0.975, count + 1, n - count)) if count < n else 1.0

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from unlearn_core.evidence.across import share_interval
+
 Z = 1.959964  # two-sided 95 %
 POWER = 0.841621  # 80 % chance to see an effect that is there
 MANY = 100_000  # nobody deletes more instances than that to get a verdict
@@ -110,14 +112,6 @@ def false_alarms(m: int) -> np.ndarray:
 def tpr_at_fpr(members: np.ndarray, others: np.ndarray, alpha: float) -> float:
     """Largest share of members found by one threshold with at most a share `alpha` of false alarms."""
     return float(roc(members, others)[math.floor(alpha * len(others) + 1e-9)])
-
-
-def share_interval(count: int, n: int) -> tuple[float, float]:
-    """Exact 95 % interval of a share of n (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, count, n - count + 1)) if count else 0.0
-    return low, float(beta.ppf(0.975, count + 1, n - count)) if count < n else 1.0
 
 
 def logistic_attack(members: np.ndarray, others: np.ndarray, seed: int = 1, n_splits: int = 10) -> np.ndarray:

@@ -1,17 +1,18 @@
-"""Retained instances near the forget set, as the original model sees them."""
+"""Retained instances near the forget set, as the original model sees them: by cosine around the retained mean."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from unlearn_core.evidence.base import Subject
+from unlearn_core.evidence.similarity import directions
 
 NEIGHBOURS = 10
 DRAWN = 30
 
 
 def nearest_retained(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """For each forget instance its nearest retained ones by original features: ids and distances, [n_forget, ≤ DRAWN]."""
+    """For each forget instance its nearest retained ones by cosine of original features: ids and distances, [n_forget, ≤ DRAWN]."""
 
     def find():
         from sklearn.neighbors import NearestNeighbors
@@ -20,8 +21,10 @@ def nearest_retained(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
         k = min(DRAWN, len(retain))
         if not k or not len(subject.forget):
             return np.empty((len(subject.forget), 0), np.int64), np.empty((len(subject.forget), 0))
-        found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(np.nan_to_num(features[retain]))
-        distance, row = found.kneighbors(np.nan_to_num(features[subject.forget]))
+        features = np.nan_to_num(features)
+        unit = directions(features, features[retain].mean(axis=0, dtype=np.float64))
+        found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(unit[retain])
+        distance, row = found.kneighbors(unit[subject.forget])
         return retain[row], distance
 
     return subject.once(("nearest_retained",), find)

@@ -8,6 +8,7 @@ import numpy as np
 
 from unlearn_core.evidence.across import probe, retrained_pairs, seed_band, stacked
 from unlearn_core.evidence.base import Findings, Measure, Subject, awaited, missing, per_model, to_retrained
+from unlearn_core.evidence.nearest import neighbours as beside
 from unlearn_core.evidence.similarity import chance_overlap, directions, kept, nearest
 
 NEIGHBOURS = 10
@@ -29,8 +30,7 @@ def asked(subject: Subject) -> dict[str, np.ndarray]:
         gone = np.isin(train, subject.forget)
         forget, retain = np.flatnonzero(gone), np.flatnonzero(~gone)
         drawn = probe(subject, retain)
-        near = nearest(_unit(subject, "original"), forget, _k(subject)).ravel()
-        near = probe(subject, np.unique(near[~gone[near]]))
+        near = probe(subject, np.searchsorted(train, beside(subject)))
         rows = np.unique(np.concatenate([drawn, near, forget]))
         return {"rows": rows, "group": np.where(gone[rows], 2, np.isin(rows, near)).astype(np.int8), "probe": np.isin(rows, drawn)}
 

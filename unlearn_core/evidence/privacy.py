@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from unlearn_core.evidence.across import probe, stacked
+from unlearn_core.evidence.across import probe, share_interval, stacked
 from unlearn_core.evidence.attacks import (
     auc,
     auc_chance,
@@ -19,7 +19,6 @@ from unlearn_core.evidence.attacks import (
     logit_scaled_confidence,
     loss_of,
     roc,
-    share_interval,
     too_few,
     too_few_for_logistic,
     tpr_at_fpr,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from unlearn_core.evidence.across import share_interval
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Retrained, Subject, missing, per_model, retrained_band
 from unlearn_core.evidence.logits import diverged, log_probabilities, predictions
 
@@ -93,7 +94,7 @@ def accuracy(subject: Subject, group: str, ids: np.ndarray) -> Measure:
         few = f"only {n} test instances" if n < FEW else None
         rest = {"reliability": "weak" if few else "estimate"} | ({"reason": few} if few else {})
         if subject.unlearned is not None:
-            rest["ci"] = clopper_pearson(right("unlearned"), n)
+            rest["ci"] = share_interval(right("unlearned"), n)
     return per_model(subject, "utility.accuracy", group, lambda who: right(who) / n, n=n, resolution=1 / n, **rest)
 
 
@@ -144,16 +145,6 @@ def calibration_error(log_p: np.ndarray, labels: np.ndarray, bins: int = BINS) -
     confidence, right = np.exp(log_p.max(axis=1)), log_p.argmax(axis=1) == labels
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return float(np.abs(np.bincount(at, right - confidence, bins)).sum() / len(labels))
-
-
-def clopper_pearson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact binomial interval of a share (Clopper and Pearson 1934)."""
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(right, n - right + 1, tail)) if right else 0.0
-    high = float(betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
-    return low, high
 
 
 def cost(subject: Subject) -> list[Measure]:

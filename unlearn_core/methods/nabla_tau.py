@@ -32,7 +32,8 @@ def plan(params: dict, forget: int, retain: int) -> dict:
     """Resolve "auto" into alpha, batch sizes, number of forget epochs and learning rate.
 
     paper: α = 5/3 · |D_f|/|D|, both batches 256, E = ⌊3·N_r/N_f⌋ for N batches (so about 3 passes over
-    the retain set, whatever the forget size). auto: at least AUTO_STEPS steps on any data size.
+    the retain set, whatever the forget size). auto: batches so small that there are about AUTO_STEPS
+    steps or more (fewer where even batches of 8 do not give them).
     """
     paper = params["preset"] == "paper"
     passes = params["passes"] if params["passes"] != AUTO else PAPER_PASSES if paper else AUTO_PASSES

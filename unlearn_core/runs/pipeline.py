@@ -72,7 +72,7 @@ class Pipeline:
         declared = methods.info(spec.method)
         progress = reporter.stage(f"unlearning with {declared.title}", 0.1, 0.7)
         begun = time.perf_counter()
-        model, chosen, notes = _apply(loaded, declared, progress)
+        model, chosen, notes = apply(loaded, declared, progress)
         seconds = time.perf_counter() - begun
         loaded.unlearned = Member(model, training.read(model, loaded.dataset.inputs, spec.device))
         _check_finite(loaded)
@@ -221,7 +221,7 @@ def _train_retained(spec: RunSpec, dataset: Dataset, seed: int, progress: traini
     return training.train(models.info(spec.original.model), dataset, spec.original.model_params, retain, seed, spec.device, progress, watch)
 
 
-def _apply(loaded: Loaded, declared: methods.Method, progress: training.Progress) -> tuple[Classifier, dict[str, Any], list[str]]:
+def apply(loaded: Loaded, declared: methods.Method, progress: training.Progress) -> tuple[Classifier, dict[str, Any], list[str]]:
     """Run the method on a copy of the original; returns the unlearned model, what "auto" became, and notes."""
     spec, dataset = loaded.spec, loaded.dataset
     x, y = training.tensors(dataset, spec.device)

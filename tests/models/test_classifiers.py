@@ -1,0 +1,144 @@
+"""Architectures: shapes, features → head, standardisation, storage, seeds."""
+
+import numpy as np
+import pytest
+import torch
+
+from unlearn_core import data, models
+from unlearn_core.errors import BadInput
+from unlearn_core.models import device, storage, training
+from unlearn_core.models.base import LEAST_STEPS, epochs_for
+from unlearn_core.models.classifier import Classifier, Standardise
+from unlearn_core.params import resolve
+
+SAMPLE = {"image": "digits", "tabular": "wine", "points": "moons"}
+PAIRS = [(name, SAMPLE[modality]) for name, info in models.registry().items() for modality in info.modalities]
+
+
+def recipe(name, **given):
+    return resolve(models.info(name).params, given, name)
+
+
+def make(name, dataset, seed=0, **given):
+    return training.fresh(models.info(name), dataset, recipe(name, **given), seed, "cpu")
+
+
+@pytest.mark.parametrize(("name", "source"), PAIRS)
+def test_features_lead_to_the_head(name, source):
+    dataset = data.load(source)
+    model = make(name, dataset).eval()
+    model.standardise.fit(torch.as_tensor(dataset.inputs))
+    x = torch.as_tensor(dataset.inputs[:7])
+    with torch.no_grad():
+        logits, features, layers = model(x), model.features(x), model.layers(x)
+        assert logits.shape == (7, len(dataset.class_names))
+        assert features.ndim == 2 and torch.isfinite(logits).all()
+        assert torch.equal(model.head(features), logits)
+        assert list(layers)[-1] == "features" and torch.equal(layers["features"], features)
+        assert all(value.ndim == 2 and len(value) == 7 for value in layers.values())
+    # Two inputs that differ must be told apart, so the layers are connected.
+    assert not torch.equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize(("name", "source"), PAIRS)
+def test_read_and_predict_agree_with_the_model_in_any_chunk(name, source):
+    dataset = data.load(source)
+    model = make(name, dataset)
+    model.standardise.fit(torch.as_tensor(dataset.inputs))
+    whole = training.read(model, dataset.inputs[:50], "cpu")
+    parts = training.read(model, dataset.inputs[:50], "cpu", chunk=7)
+    assert whole.logits.dtype == np.float32 and whole.features is whole.layers["features"]
+    np.testing.assert_allclose(parts.logits, whole.logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(training.predict(model, dataset.inputs[:50].astype(np.float64), "cpu", chunk=7), whole.logits, rtol=1e-4, atol=1e-5)
+    assert not model.training
+
+
+def test_the_last_stage_is_called_features():
+    from torch import nn
+
+    with pytest.raises(ValueError, match="features"):
+        Classifier((2,), {"hidden": nn.Flatten()}, nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", list(models.registry()))
+def test_weights_follow_their_seed(name):
+    dataset = data.load("digits")
+    first, same, other = (make(name, dataset, seed).state_dict() for seed in (5, 5, 6))
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_drawing_weights_leaves_the_global_generator_alone():
+    dataset = data.load("wine")
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    make("mlp", dataset)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_standardise_equals_numpy():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(50, 9, (200, 4)).astype(np.float32)
+    rows[:, 2] = 7.0
+    module = Standardise((4,))
+    module.fit(torch.as_tensor(rows))
+    scale = rows.astype(np.float64).std(0)
+    scale[2] = 1
+    np.testing.assert_allclose(module(torch.as_tensor(rows)).numpy(), (rows - rows.astype(np.float64).mean(0)) / scale, atol=2e-4)
+    images = rng.random((30, 3, 5, 6)).astype(np.float32) * np.array([1, 10, 100], np.float32)[:, None, None]
+    module = Standardise((3, 5, 6))
+    module.fit(torch.as_tensor(images))
+    mean, spread = images.mean((0, 2, 3)), images.std((0, 2, 3))
+    expected = (images - mean[:, None, None]) / spread[:, None, None]
+    np.testing.assert_allclose(module(torch.as_tensor(images)).numpy(), expected, atol=1e-4)
+
+
+def test_statistics_come_only_from_the_rows_trained_on():
+    dataset = data.load("wine")
+    ids = dataset.splits.train[:40]
+    model = training.train(models.info("softmax"), dataset, recipe("softmax", epochs=1), ids, 0, "cpu")
+    np.testing.assert_allclose(model.standardise.mean.numpy(), dataset.inputs[ids].mean(0), rtol=1e-5)
+
+
+def test_storage_returns_the_same_model(tmp_path):
+    from safetensors import safe_open
+
+    dataset, info, params = data.load("digits"), models.info("cnn"), recipe("cnn", width=4)
+    model = make("cnn", dataset, width=4)
+    model.standardise.fit(torch.as_tensor(dataset.inputs))
+    model.train()
+    model(torch.as_tensor(dataset.inputs[:64]))  # moves BatchNorm's running statistics
+    storage.save(tmp_path / "m.safetensors", model, {"run": "abc"})
+    back = storage.load(tmp_path / "m.safetensors", info, dataset, params, "cpu")
+    assert not back.training
+    assert model.state_dict().keys() == back.state_dict().keys()
+    assert all(torch.equal(value, back.state_dict()[key]) for key, value in model.state_dict().items())
+    with safe_open(tmp_path / "m.safetensors", "pt") as opened:
+        assert opened.metadata() == {"run": "abc"}
+
+
+def test_unsuited_and_unknown_models_are_refused():
+    with pytest.raises(BadInput, match="cnn does not work on tabular data. Choose one of: mlp, softmax"):
+        models.check_suited("cnn", data.info("wine"))
+    with pytest.raises(BadInput, match="no model called 'gpt'"):
+        models.info("gpt")
+    assert set(models.suited(data.info("moons"))) == {"mlp", "softmax"}
+
+
+def test_device_auto_takes_what_is_there_and_others_are_refused():
+    assert device.choose("cpu") == "cpu"
+    assert device.choose("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(BadInput, match="device: 'tpu' is not available here. Choose one of: auto, .*cpu"):
+        device.choose("tpu")
+
+
+@pytest.mark.parametrize("instances", [1, 50, 64, 65, 1168, 60_000])
+def test_automatic_epochs_give_enough_steps(instances):
+    params = recipe("mlp")
+    epochs = epochs_for(params, instances)
+    per_epoch = -(-instances // params["batch"])
+    assert epochs >= params["usual_epochs"] and epochs * per_epoch >= LEAST_STEPS
+    if epochs > params["usual_epochs"]:
+        assert (epochs - 1) * per_epoch < LEAST_STEPS
+    assert epochs_for(params | {"epochs": 3}, instances) == 3
