@@ -14,10 +14,14 @@ from unlearn_core.runs.store import Job
 EVERY = 0.25
 
 
-def panel(key: str, waiting_for: str, again: Callable[[], object], curves: bool = True) -> None:
-    """Draw one job until it ends, then the whole page once more. `again` restarts one that failed or was cancelled."""
+def panel(key: str, waiting_for: str, again: Callable[[], object], curves: bool = True, result: Callable[[], object] = lambda: None) -> None:
+    """Draw one job until it ends, then the whole page once more, and each time `result()` changes on the way.
+
+    `again` restarts a job that failed or was cancelled.
+    """
     job = backend().store.job(key)
     live = job is not None and not job.ended
+    before = result()
 
     @st.fragment(run_every=EVERY if live else None)
     def draw() -> None:
@@ -25,7 +29,7 @@ def panel(key: str, waiting_for: str, again: Callable[[], object], curves: bool 
         if now is None:
             st.info("This job was deleted.", icon=":material/info:")
             return
-        if live and now.ended:
+        if live and (now.ended or result() != before):
             st.rerun()
         if now.status in ("queued", "running"):
             _running(now, waiting_for, curves)

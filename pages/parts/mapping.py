@@ -39,7 +39,7 @@ def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...]) -> Poin
         "columns": found.meta["columns"],
         "rows": _rows(key),
     }
-    return Points(**shared, **_colouring(found, colour, chosen))
+    return Points(**(shared | _colouring(found, colour, chosen)))
 
 
 def _colouring(found: Original, colour: str, chosen: tuple[int, ...]) -> dict:

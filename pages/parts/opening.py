@@ -52,14 +52,22 @@ def _device(state: Studio) -> str:
 
 
 def device_field() -> None:
-    """Show the device in use and let the person choose another one."""
+    """Show the device in use and let the person choose another one; waits for the worker by itself."""
     service = backend().service
-    found = service.devices()
-    if not found:
-        st.caption(":material/hourglass_top: The worker is starting …")
-        return
-    names = {"auto": f"automatic ({next(iter(found))})"} | {name: f"{name}: {text}" for name, text in found.items()}
-    st.selectbox("Device", list(names), format_func=names.get, key="device", help="Where unlearning and retraining run. Results are repeatable on one device.")
+    starting = not service.devices()
+
+    @st.fragment(run_every=1.0 if starting else None)
+    def draw() -> None:
+        found = service.devices()
+        if not found:
+            st.caption(":material/hourglass_top: The worker is starting …")
+        elif starting:
+            st.rerun()
+        else:
+            names = {"auto": f"automatic ({next(iter(found))})"} | {name: f"{name}: {text}" for name, text in found.items()}
+            st.selectbox("Device", list(names), format_func=names.get, key="device", help="Where unlearning and retraining run. Results are repeatable on one device.")
+
+    draw()
 
 
 def run_device() -> str:
@@ -76,7 +84,8 @@ def opened(state: Studio) -> Original | None:
     found = original(state.spec.key)
     if found:
         return found
-    job = api.submit_original(backend().store, state.spec)
-    if job:
+    job = backend().store.job(state.spec.key) or api.submit_original(backend().store, state.spec)  # one that was cancelled stays so
+    if job and job.status != "done":
         jobs.panel(job.key, waiting_for="the original model", again=lambda: backend().store.submit(job.key, "original", asdict(state.spec), job.title))
-    return None
+        return None
+    return original(state.spec.key)

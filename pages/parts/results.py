@@ -21,9 +21,9 @@ def progress(key: str) -> None:
     job = store.job(key)
     if job is None or job.status == "done":
         return
-    has_result = (store.place("runs", key) / "evidence.npz").exists()
+    has_result = grown(key) is not None
     what = "the retrained models for comparison" if has_result else "unlearning"
-    jobs.panel(job.key, waiting_for=what, again=lambda: _again(job), curves=not has_result)
+    jobs.panel(job.key, waiting_for=what, again=lambda: _again(job), curves=not has_result, result=lambda: grown(key))
 
 
 def _again(job: Job) -> None:
@@ -31,14 +31,20 @@ def _again(job: Job) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _load(key: str, changed: float) -> Run | None:
+def _load(key: str, changed: int) -> Run | None:
     return api.load_run(backend().store, key)
 
 
 def stored(key: str) -> Run | None:
     """The run's evidence as far as it is there; read anew whenever it grew."""
+    changed = grown(key)
+    return None if changed is None else _load(key, changed)
+
+
+def grown(key: str) -> int | None:
+    """When the run's evidence last changed; None before the first."""
     path = backend().store.place("runs", key) / "evidence.npz"
-    return _load(key, path.stat().st_mtime) if path.exists() else None
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def show(key: str, found: Original) -> None:

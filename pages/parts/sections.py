@@ -37,6 +37,7 @@ def utility(run: Run, found: Original) -> None:
     with right:
         ratio = run.measure("utility.cost.ratio")
         block(run, "utility.seconds", utility_figures.cost(run.measure("utility.seconds.method"), ratio))
+        block(run, "utility.cost")
     left, right = st.columns(2, gap="large")
     with left:
         block(run, "utility.calibration", utility_figures.group_triples(run.family("utility.calibration"), "utility.calibration", "expected calibration error"))
@@ -123,7 +124,8 @@ def _overview(run: Run, names: tuple[str, ...]) -> None:
         layer = st.segmented_control("What is compared", there, format_func=layers.get, default=there[0], key="overview.layer", required=True)
         highest = max(float(np.nanmax(view[name])) for name in there)
         chart(run, f"overview.{layer}", boundary_figures.overview(view, names, layer, highest), "Map of where predictions changed")
-    block(run, "boundary.map_fidelity")
+    for family in ("boundary.map_fidelity", "boundary.map_locates_flips", "boundary.map_change"):
+        block(run, family)
 
 
 def structure(run: Run, found: Original) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import streamlit as st
 
 from pages.parts.backend import backend, original
 from unlearn_core.data.forget import ForgetSet, read_forget_set
+from unlearn_core.errors import BadInput
 from unlearn_core.runs import api
 from unlearn_core.runs.demo import default_spec
 from unlearn_core.runs.spec import OriginalSpec
@@ -97,8 +99,10 @@ def _from_address() -> Studio:
         spec = state.spec if state.run else _spec_of(kept["original"])
         opened = original(spec.key) if spec else None
         if opened:
-            forget = read_forget_set(kept["content"].encode(), spec.dataset, opened.meta["dataset_hash"])
-            state = Studio(spec, forget, token=token, run=state.run)
+            with suppress(BadInput):  # a draft that does not fit what is stored now is left alone
+                forget = read_forget_set(kept["content"].encode(), spec.dataset, opened.meta["dataset_hash"])
+                if opened.row_of.keys() >= set(forget.ids):
+                    state = Studio(spec, forget, token=token, run=state.run)
     return state
 
 

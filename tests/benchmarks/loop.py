@@ -45,7 +45,7 @@ def person() -> list[tuple[str, str, str]]:
             drawn = "document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot?.querySelector('.picker')?.picker?.pixel(3) != null"
             page.wait_for_function(drawn, polling=20)
             rows.append(("first paint of the digits map, cold browser, server just up", f"{time.perf_counter() - begun:.2f} s", "< 3 s"))
-            page.get_by_text("automatic (").wait_for(timeout=60_000)  # the worker is ready
+            page.get_by_label("Device").first.wait_for(timeout=60_000)  # the worker is ready
             page.wait_for_timeout(15_000)  # and its layout process has compiled
             page.get_by_role("button", name="Add").first.click()
             page.get_by_role("tab", name="Chosen (50)").wait_for()

@@ -57,16 +57,14 @@ def run(task: Task) -> Classifier:
     import torch
     import torch.nn.functional as F
 
-    from unlearn_core.models.training import batches, mean_loss, optimise
+    from unlearn_core.models.training import adamw, batches, mean_loss, optimise
 
     model, x, y = task.model, task.x, task.y
     chosen = plan(task.params, len(task.forget), len(task.retain))
     task.chosen.update(chosen)
     epochs, alpha0 = chosen["epochs"], chosen["alpha"]
     generator = torch.Generator().manual_seed(task.seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=chosen["lr"])
     per_epoch = math.ceil(len(task.forget) / chosen["forget_batch"])
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - 0.9 * (step // per_epoch) / epochs)
     state = {"alpha": alpha0, "unseen": 0.0}
 
     def endless_retain() -> Iterator[Tensor]:
@@ -88,8 +86,8 @@ def run(task: Task) -> Classifier:
         return objective(state["alpha"], state["unseen"], forget_loss, retain_loss)
 
     optimise(
-        model, epochs, feed, loss, optimiser,
-        scheduler=schedule,
+        model, epochs, feed, loss, adamw(model, chosen["lr"]),
+        schedule=lambda step: 1 - 0.9 * (step // per_epoch) / epochs,
         training_mode=task.params["statistics"] == "updated",
         progress=task.progress,
         after_epoch=task.watch,

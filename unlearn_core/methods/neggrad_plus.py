@@ -25,11 +25,10 @@ def run(task: Task) -> Classifier:
     import torch
     import torch.nn.functional as F
 
-    from unlearn_core.models.training import batches, cosine, optimise
+    from unlearn_core.models.training import adamw, batches, cosine, optimise
 
     model, x, y, params = task.model, task.x, task.y, task.params
     generator = torch.Generator().manual_seed(task.seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=params["lr"])
 
     def feed(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         forget = cycle(list(batches(task.forget, params["batch"], generator)))
@@ -40,8 +39,8 @@ def run(task: Task) -> Classifier:
         return objective(params["alpha"], forget_loss, F.cross_entropy(model(x[retain]), y[retain]))
 
     optimise(
-        model, params["epochs"], feed, loss, optimiser,
-        scheduler=cosine(optimiser, params["epochs"] * math.ceil(len(task.retain) / params["batch"])),
+        model, params["epochs"], feed, loss, adamw(model, params["lr"]),
+        schedule=cosine(params["epochs"] * math.ceil(len(task.retain) / params["batch"])),
         progress=task.progress,
         after_epoch=task.watch,
     )  # fmt: skip

@@ -44,14 +44,14 @@ def optimise(
     objective: Callable[..., Tensor],
     optimiser: torch.optim.Optimizer,
     *,
-    scheduler: Any = None,
+    schedule: Callable[[int], float] | None = None,
     training_mode: bool = True,
     progress: Progress = silent,
     after_epoch: Callable[[Classifier], bool] | None = None,
 ) -> int:
     """Minimise `objective(*batch)` over `feed(epoch)` for `epochs`; returns the number of steps taken.
 
-    scheduler steps once per step. training_mode=False keeps BatchNorm statistics frozen and dropout off.
+    schedule(step) scales the optimiser's learning rate from step 0 on. training_mode=False keeps BatchNorm statistics frozen and dropout off.
     after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch.
     """
     steps = 0
@@ -59,13 +59,15 @@ def optimise(
         for epoch in range(epochs):
             total, count = torch.zeros((), device=next(model.parameters()).device), 0
             for batch in feed(epoch):
-                model.train(training_mode)
+                if count == 0:  # after the first batch was fed: feeding may look at the model in evaluation mode
+                    model.train(training_mode)
+                if schedule is not None:
+                    for group in optimiser.param_groups:
+                        group["lr"] = optimiser.defaults["lr"] * schedule(steps + count)
                 loss = objective(*batch)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
-                if scheduler is not None:
-                    scheduler.step()
                 total += loss.detach()
                 count += 1
                 if count % 32 == 0:
@@ -90,9 +92,14 @@ def _threads(model: Classifier) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cosine(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Learning rate along a half cosine from its start to zero after `steps`."""
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
+def adamw(model: Classifier, lr: float, weight_decay: float = 0.01) -> torch.optim.Optimizer:
+    """The optimiser of every recipe and method (Loshchilov and Hutter 2019, arXiv 1711.05101), in its fused form."""
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def cosine(steps: int) -> Callable[[int], float]:
+    """Schedule along a half cosine from 1 to 0 after `steps`."""
+    return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
 
 
 def fresh(info: ModelInfo, dataset: Dataset, params: dict[str, Any], seed: int, device: str) -> Classifier:
@@ -136,14 +143,13 @@ def descend(
 ) -> None:
     """Minimise cross-entropy on the instances `ids` with AdamW, the learning rate falling along a half cosine."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
     optimise(
         model,
         epochs,
         lambda epoch: ((b,) for b in batches(ids, batch, generator)),
         lambda b: F.cross_entropy(model(x[b]), y[b]),
-        optimiser,
-        scheduler=cosine(optimiser, epochs * math.ceil(len(ids) / batch)),
+        adamw(model, lr, weight_decay),
+        schedule=cosine(epochs * math.ceil(len(ids) / batch)),
         progress=progress,
         after_epoch=after_epoch,
     )

@@ -6,6 +6,7 @@ that is killed loses only what it was just computing.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -119,8 +120,9 @@ class Store:
                 try:
                     os.replace(scratch, target)
                     return
-                except OSError:
-                    if not target.exists():  # otherwise another process was faster with the same result
+                except OSError as error:
+                    # In the way: another process was faster with the same result.
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
                         raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_core.errors import BadInput, Cancelled, Preempted
+from unlearn_core.runs import api
 from unlearn_core.runs.store import BACKGROUND, Job, Store
 
 POLL = 0.02
@@ -54,14 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
     store.fail_orphans(None, "The worker process stopped while it computed this; nothing else was lost. Start it again.")
     store.sweep()
 
-    from unlearn_core.runs.layout_process import LayoutProcess
-
-    layout = LayoutProcess()
     from unlearn_core.models.device import devices, settle
+    from unlearn_core.runs.layout_process import LayoutProcess
     from unlearn_core.runs.pipeline import Pipeline
 
     settle()
     announce(store, "ready", devices=devices())
+    layout = LayoutProcess()  # only now, so that its compiling does not slow the start
+    warm_up()
     pipeline = Pipeline(store, layout)
     idle_since = time.monotonic()
     try:
@@ -76,6 +77,22 @@ def main(arguments: list[str] | None = None) -> int:
                 time.sleep(POLL)
     finally:
         layout.close()
+
+
+def warm_up() -> None:
+    """Go through one tiny run in a store that is thrown away: the first real one finds every library loaded."""
+    import tempfile
+
+    from unlearn_core.runs.originals import prepare
+    from unlearn_core.runs.pipeline import Pipeline
+    from unlearn_core.runs.progress import Reporter
+    from unlearn_core.runs.spec import OriginalSpec
+
+    spec = OriginalSpec.make("wine", "softmax", model_params={"epochs": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Pipeline(Store(folder), layout=lambda features, rows, distances, seed: features[:, :2])
+        found = prepare(scratch.store, spec, Reporter(), scratch.layout)
+        scratch.unlearn(api.request(found, found.ids[:30].tolist(), "finetune", {"epochs": 1}, retrains=3), Reporter())
 
 
 def work(store: Store, pipeline: Any, job: Job) -> None:
