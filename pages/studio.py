@@ -21,7 +21,7 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
         layout = bar[1].selectbox("Layout", found.layouts, format_func=mapping.LAYOUTS.get, key=f"layout.{found.key}", disabled=len(found.layouts) == 1)
         points = mapping.points(found, layout, colour, state.forget)
         what = f"Map of {len(found.ids)} training instances of {found.meta['title']}, coloured by {colour}; {len(state.forget)} chosen to forget"
-        late = pick(points, state.forget.ids, key=PICKER, alt=what)
+        late = pick(points, state.forget.ids, key=PICKER, alt=what, height=500)
         apply(state, late)
         st.caption(mapping.trust(found, layout))
         if late:
@@ -37,6 +37,7 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
             unlearning.form(state, found)
         if state.run:
             results.progress(state.run)
+            results.pointer(state.run)
 
 
 def apply(state: Studio, gestures) -> None:

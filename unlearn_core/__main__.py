@@ -25,6 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BadInput as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("unlearn_core"):
+            raise
+        print(f"{parser.prog}: the package {error.name} is not installed for this Python. Start the app once to set up .venv, then use .venv/bin/python.", file=sys.stderr)
+        return 1
 
 
 def _add_list(commands: Any) -> None:

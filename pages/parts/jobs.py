@@ -35,20 +35,26 @@ def panel(key: str, waiting_for: str, again: Callable[[], object], curves: bool 
             _running(now, waiting_for, curves)
         elif now.status == "cancelled":
             st.info(f"Cancelled: {waiting_for}.", icon=":material/cancel:")
-            st.button("Start again", key=f"again.{key}", on_click=again)
+            _restart(key, again)
         elif now.status == "failed":
             st.error(now.cause, icon=":material/error:")
-            st.button("Start again", key=f"again.{key}", on_click=again)
+            _restart(key, again)
 
     draw()
 
 
+def _restart(key: str, again: Callable[[], object]) -> None:
+    if st.button("Start again", key=f"again.{key}"):
+        again()
+        st.rerun()
+
+
 def _running(job: Job, waiting_for: str, curves: bool) -> None:
-    bar, stop = st.columns([6, 1], vertical_alignment="center")
+    bar, stop = st.columns([3, 1], vertical_alignment="center")
     ahead = "waiting for its turn" if job.status == "queued" else job.stage or "starting"
     bar.progress(min(max(job.fraction, 0.0), 1.0), text=f"{waiting_for.capitalize()}: {ahead}")
     asked = job.cancel is not None
-    stop.button("Cancelling …" if asked else "Cancel", key=f"cancel.{job.key}", disabled=asked, width="stretch", on_click=backend().store.cancel, args=(job.key,))
+    stop.button("Ending …" if asked else "Cancel", key=f"cancel.{job.key}", disabled=asked, width="stretch", on_click=backend().store.cancel, args=(job.key,))
     points = api.curves(backend().store, job.key) if curves else []
     if len(points) > 1:
         st.plotly_chart(curves_figure(points), key=f"curves.{job.key}", config={"displayModeBar": False})

@@ -26,6 +26,12 @@ def progress(key: str) -> None:
     jobs.panel(job.key, waiting_for=what, again=lambda: _again(job), curves=not has_result, result=lambda: grown(key))
 
 
+def pointer(key: str) -> None:
+    """A way down to the evidence, which may lie below the fold."""
+    if grown(key) is not None:
+        st.markdown("[:material/arrow_downward: See what changed](#what-changed)")
+
+
 def _again(job: Job) -> None:
     api.submit_run(backend().store, RunSpec.from_dict(job.spec))
 

@@ -137,6 +137,8 @@ def structure(run: Run, found: Original) -> None:
         st.markdown("##### Kept neighbours, instance by instance")
         st.caption("Left half: the unlearned model. Right half: the retrained models.")
         chart(run, "kept", structure_figures.kept_by_group(run.views["kept"]), "Kept neighbours of single instances by group")
+    if found.sprite and "neighbours" in run.views:
+        _neighbours(run, found)
     if "relations" in run.views:
         block(run, "structure.relation_drift", structure_figures.class_relations(run.views["relations"], found.meta["class_names"]))
     else:
@@ -148,6 +150,21 @@ def structure(run: Run, found: Original) -> None:
         block(run, "structure.cka_to_retrained", _rows(run, "structure.cka_to_retrained", "debiased CKA"))
     for family, unit in (("structure.knn_overlap_to_retrained", "share of neighbours"), ("structure.residual_similarity", "0 as after retraining, 1 unchanged"), ("structure.preservation", "1 = as two retrained models")):
         block(run, family, _rows(run, family, unit))
+
+
+def _neighbours(run: Run, found: Original) -> None:
+    """The closest instances of one forgotten instance in the original and in the unlearned model, as pictures."""
+    view = run.views["neighbours"]
+    st.markdown("##### The neighbours of one forgotten instance")
+    instance = st.selectbox("Forgotten instance", view["ids"].tolist(), key=f"neighbours.{run.key}")
+    row = view["ids"].tolist().index(instance)
+    before = view["original"][row].tolist()
+    for title, ids in (("Original", before), ("Unlearned", view["unlearned"][row].tolist() if "unlearned" in view else [])):
+        columns = st.columns([2] + [1] * (1 + len(ids)), vertical_alignment="center")
+        columns[0].markdown(f"**{title}**")
+        columns[1].image(thumbnail(found, instance), width=48, caption=f"{instance}", alt=f"forgotten instance {instance}")
+        for column, i in zip(columns[2:], ids, strict=True):
+            column.image(thumbnail(found, i), width=40, caption=f"{i}" if i in before else f"new: {i}", alt=f"neighbour {i}")
 
 
 def _rows(run: Run, family: str, unit: str):
