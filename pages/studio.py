@@ -28,7 +28,7 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
             st.rerun(scope="fragment")
     with right:
         selecting.told()
-        choose, listed, do = st.tabs(["Select", f"Chosen ({len(state.forget)})", "Unlearn"])
+        choose, listed, do = st.tabs(["Select", "Chosen", "Unlearn"])  # a label that changed would close the open tab
         with choose:
             selecting.ways(state, found)
         with listed:

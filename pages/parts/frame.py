@@ -8,12 +8,14 @@ import streamlit as st
 
 from pages.parts.state import KEY, reopen
 
-STYLE = Path(__file__).resolve().parents[2] / "assets" / "style.css"
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+STYLE, ICON = ASSETS / "style.css", ASSETS / "icon.svg"  # a material icon would be fetched from the network
 FRAMED = "framed"
 
 
 def navigation():
-    """Declare the pages; the one to show is returned."""
+    """Name the app and declare its pages; the one to show is returned."""
+    st.set_page_config(page_title="Unlearning Studio", page_icon=ICON, layout="wide")
     return st.navigation(
         [
             st.Page("pages/overview.py", title="Overview", icon=":material/home:", default=True),
@@ -26,7 +28,6 @@ def navigation():
 
 def run() -> None:
     """Called by app.py: set up the page and run it."""
-    st.set_page_config(page_title="Unlearning Studio", page_icon=":material/ink_eraser:", layout="wide")
     st.html(STYLE)
     st.session_state[FRAMED] = True
     navigation().run()

@@ -47,6 +47,7 @@ def chosen(state: Studio, found: Original) -> None:
 
 def _instances(state: Studio, found: Original) -> None:
     forget = state.forget
+    st.markdown(f"**{len(forget):,} chosen to forget**")
     pages = -(-len(forget) // SHOWN)
     page = st.pagination(pages, key="gallery.page") - 1 if pages > 1 else 0
     shown = forget.ids[page * SHOWN : (page + 1) * SHOWN]

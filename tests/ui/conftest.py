@@ -47,12 +47,10 @@ class App:
     """One browser session, in a test's words."""
 
     def __init__(self, page="overview", **address):
-        self.at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-        for name, value in address.items():
-            self.at.query_params[name] = value
-        self.at.run()
-        if page != "overview":
-            self.go(page, **address)
+        self.at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        # AppTest knows the other pages only after a run; with the state gone, what follows is a first visit.
+        del self.at.session_state[states.KEY]
+        self.go(page, **address)
 
     def go(self, page, **address):
         self.at.switch_page(f"pages/{page}.py")
@@ -86,15 +84,17 @@ class App:
         kinds = ("button", "selectbox", "multiselect", "number_input", "toggle", "slider", "button_group", "text_input", "file_uploader", "pagination")
         return [w for kind in kinds for w in getattr(self.at, kind)]
 
+    @property
     def keys(self):
-        return {w.key for w in self.widgets()}
+        """Keys of all widgets that are drawn."""
+        return {w.key for w in self.widgets() if w.key}
 
     def press(self, key):
         self.widget(key).click()
         return self.run()
 
-    def choose(self, ids="3-7"):
-        """Choose typed instances, unless told otherwise the first that the open original has."""
+    def choose(self, ids):
+        """Choose instances by typing their ids."""
         self.set(way="Ids").set(typed__ids=ids)
         return self.press("typed.add")
 

