@@ -18,9 +18,9 @@ def python_with(requirements: Path) -> Path:
         raise SystemExit(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed; this is {sys.version.split()[0]}.")
     folder = ROOT / ".venv"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
+    if not list(folder.glob("installed-*")):  # none yet, or one whose making was interrupted
         print("Creating the virtual environment .venv …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sorted({ROOT / "requirements.txt", requirements}))).hexdigest()
     stamp = folder / f"installed-{requirements.parent.name if requirements.parent != ROOT else 'app'}"
     if not stamp.exists() or stamp.read_text() != wanted:

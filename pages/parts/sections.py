@@ -201,7 +201,7 @@ def files(run: Run, found: Original) -> None:
     st.caption("The bundle holds the weights (safetensors), the specification and every number; with it a run can be replayed and checked.")
     stem = f"{run.spec.original.dataset}-{run.spec.method}-{run.key[:8]}"
     bar = st.columns(3)
-    bar[0].download_button("Unlearned model (safetensors, with spec)", run.model_path.read_bytes(), f"{stem}.safetensors", key="file.model", icon=":material/download:", width="stretch", on_click="ignore")
+    bar[0].download_button("Model (safetensors)", run.model_path.read_bytes(), f"{stem}.safetensors", key="file.model", icon=":material/download:", width="stretch", on_click="ignore")
     bar[1].download_button("All measures (CSV)", report.to_csv(report.rows(run.measures)), f"{stem}.csv", "text/csv", key="file.csv", icon=":material/download:", width="stretch", on_click="ignore")
     bar[2].download_button("Bundle (zip)", lambda: report.bundle(run), f"{stem}.zip", "application/zip", key="file.zip", icon=":material/download:", width="stretch", on_click="ignore")
     st.json(run.spec.to_dict(), expanded=False)

@@ -59,7 +59,7 @@ def _query(state: Studio, found: Original) -> None:
     left, right = st.columns(2)
     label = left.multiselect("Class", names, key="query.label")
     predicted = right.multiselect("Predicted class", names, key="query.predicted")
-    outcome = left.segmented_control("Outcome", ["any", "correct", "wrong"], default="any", key="query.outcome", required=True)
+    outcome = left.selectbox("Outcome", ["any", "correct", "wrong"], key="query.outcome")
     order = right.selectbox("Order", ["highest loss", "lowest loss", "lowest confidence", "highest confidence"], key="query.order")
     low, high = left.slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.01, key="query.confidence")
     most = right.number_input("At most", 1, len(found.ids), 50, key="query.most")

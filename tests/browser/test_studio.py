@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -45,10 +46,8 @@ class Server:
 
     def close(self):
         self.kill()
-        try:
+        with suppress(FileNotFoundError, ProcessLookupError):
             os.killpg(self.worker(), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            pass
         self.log.close()
 
 

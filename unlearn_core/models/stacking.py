@@ -9,7 +9,7 @@ AdamW on stacked tensors is exactly one AdamW for each model.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,8 @@ from unlearn_core.models.classifier import Classifier
 PADDING = -1
 
 
-def kind(model: Classifier) -> type[Dense] | type[Mapped] | None:
-    """What can stack models like this one; None if nothing can (a layer draws random numbers while it trains)."""
-    modules = list(model.modules())
-    if any(isinstance(module, (nn.modules.dropout._DropoutNd, nn.RNNBase)) for module in modules):
-        return None
+def kind(model: Classifier) -> type[Dense] | type[Mapped]:
+    """What stacks models like this one. `Mapped` raises for layers that cannot be mapped, such as dropout."""
     return Dense if type(model) is Classifier and _linear_layers(model) is not None else Mapped
 
 
@@ -40,23 +37,23 @@ def descend(
     batch: int,
     lr: float,
     weight_decay: float,
-    tick: Callable[[], None],
+    progress: training.Progress = training.silent,
 ) -> None:
     """`training.descend` for each of `models` on its own `subsets[k]` with `seeds[k]`, all at once.
 
     The models change in place and end in evaluation mode; standardise is fitted before. All must need the
-    same number of steps per epoch, for `Mapped` the same number of instances. `tick()` is called before each
-    step; what it raises ends the training and leaves the models as they were.
+    same number of steps per epoch, for `Mapped` the same number of instances. `progress` is called before
+    each step; what it raises ends the training and leaves the models as they were.
     """
     stack = kind(models[0])(models, x, y)
     optimiser = training.adamw(stack.parameters, lr, weight_decay)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     steps_per_epoch = -(-len(subsets[0]) // batch)
-    schedule = training.cosine(epochs * steps_per_epoch)
-    step = 0
+    steps, step = epochs * steps_per_epoch, 0
+    schedule = training.cosine(steps)
     for _ in range(epochs):
         for ids in _batches(subsets, batch, generators):
-            tick()
+            progress(step / steps)
             optimiser.param_groups[0]["lr"] = lr * schedule(step)
             stack.gradient(ids)
             optimiser.step()

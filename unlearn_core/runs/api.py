@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,16 @@ def submit_original(store: Store, spec: OriginalSpec) -> Job | None:
     """Queue the training of an original; None if it is stored already."""
     if originals.load(store, spec.key):
         return None
-    return store.submit(spec.key, "original", _plain(spec), title=f"{data.info(spec.dataset).title} · {spec.model}")
+    return store.submit(spec.key, "original", asdict(spec), title=f"{data.info(spec.dataset).title} · {spec.model}")
 
 
 def submit_run(store: Store, spec: RunSpec) -> Job:
     """Queue a run; the same spec returns the stored job at once. A run whose evidence was cut short goes on."""
     job = store.job(spec.key)
-    if job and job.ended and job.status != "done" and load_run(store, spec.key):
+    there = load_run(store, spec.key)
+    if job and job.status == "done" and there is None:
+        store.delete(spec.key)  # its files were removed by hand
+    if job and job.status in ("cancelled", "failed") and there:
         return store.submit(spec.key, "evidence", spec.to_dict(), job.title, BACKGROUND)
     return store.submit(spec.key, "run", spec.to_dict(), title(spec))
 
@@ -104,9 +107,8 @@ def title(spec: RunSpec) -> str:
 
 
 def record_done(store: Store, spec: RunSpec) -> None:
-    """List a run whose result was brought into the store from elsewhere."""
-    store.submit(spec.key, "evidence", spec.to_dict(), title(spec), BACKGROUND)
-    store.finish(spec.key, "done")
+    """List a run whose result was computed or brought here without the queue."""
+    store.record(spec.key, "evidence", spec.to_dict(), title(spec))
 
 
 def submit_plane(store: Store, run: Run, triplet: tuple[int, int, int]) -> str:
@@ -126,12 +128,6 @@ def load_plane(store: Store, key: str) -> dict[str, dict[str, np.ndarray]] | Non
 def curves(store: Store, key: str) -> list[dict]:
     """Live curves of a job: one dict per epoch."""
     return read_curves(store, key)
-
-
-def _plain(spec: OriginalSpec) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(spec)
 
 
 def run(
@@ -171,14 +167,9 @@ def run(
     stored = load_run(store, wanted.key)
     if stored and stored.retrained >= retrains:
         return stored
-    job = submit_run(store, wanted)
     pipeline = Pipeline(store)
-    try:
-        if not stored:
-            pipeline.unlearn(wanted, reporter)
-        pipeline.add_retrained(wanted, reporter)
-    except BaseException as error:
-        store.finish(wanted.key, "failed", cause=str(error) or type(error).__name__)
-        raise
-    store.finish(job.key, "done")
+    if not stored:
+        pipeline.unlearn(wanted, reporter)
+    pipeline.add_retrained(wanted, reporter)
+    record_done(store, wanted)
     return load_run(store, wanted.key)

@@ -20,6 +20,7 @@ from unlearn_core.errors import BadInput
 from unlearn_core.evidence.base import Findings, Subject
 from unlearn_core.models import storage, training
 from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.device import choose
 from unlearn_core.models.outputs import Outputs
 from unlearn_core.runs import originals
 from unlearn_core.runs.progress import Reporter
@@ -131,7 +132,7 @@ class Pipeline:
         return self.runs[spec.key]
 
     def _original(self, spec: RunSpec, reporter: Reporter) -> tuple[Dataset, Member, originals.Original]:
-        key = (spec.original.key, spec.device)
+        key = (spec.original.key, choose(spec.device))
         if key not in self.originals:
             found = self.prepare(spec.original, reporter)
             dataset = data.load(spec.original.dataset, spec.original.dataset_params)
@@ -232,8 +233,12 @@ def apply(loaded: Loaded, declared: methods.Method, progress: training.Progress)
     retain = np.setdiff1d(dataset.splits.train, spec.forget)
     sample = ids(np.random.default_rng(spec.seed).permutation(retain)[:GUARD_SAMPLE])
     forget = ids(spec.forget)
-    floor = training.accuracy(loaded.original.model, x, y, sample) / 2
+    knew = training.accuracy(loaded.original.model, x, y, sample)
+    majority = torch.bincount(y[sample]).max().item() / len(sample)
+    floor = (knew + majority) / 2 if knew > majority else knew / 2
     stopped: list[str] = []
+    if "heldout" in declared.needs and not len(dataset.splits.heldout):
+        raise BadInput("method", f"{declared.title} needs held-out instances and {dataset.name} has none.", "Choose another method.")
 
     def look(model: Classifier) -> float:
         kept = training.accuracy(model, x, y, sample)
@@ -243,7 +248,7 @@ def apply(loaded: Loaded, declared: methods.Method, progress: training.Progress)
     def watch(model: Classifier) -> bool:
         kept = look(model)
         if kept < floor:
-            stopped.append(f"Stopped early: accuracy on retained instances fell to {kept:.0%}, below half of the original's {2 * floor:.0%}. The model is kept as it was then.")
+            stopped.append(f"Stopped early: accuracy on retained instances fell to {kept:.0%}; the original had {knew:.0%}, always answering the most frequent class gives {majority:.0%}. The model is kept as it was then.")
         return kept < floor
 
     state = {"fraction": 0.0}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from unlearn_core.runs.store import Store
 from unlearn_core.runs.worker import ALREADY_RUNNING, STATE
 
 WATCH = 0.1
+EARLY = 1.0  # seconds that a worker lives at least, if nothing is wrong with it
 DEAF_AFTER = 0.7  # seconds after a cancel until a worker that does not react is ended
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +29,7 @@ class Service:
     def __init__(self, store: Store):
         self.store = store
         self.process: subprocess.Popen | None = None
+        self.spawned = -EARLY
         self.closing = threading.Event()
         self._tend()
         self.thread = threading.Thread(target=self._watch, name="worker-watch", daemon=True)
@@ -33,7 +37,10 @@ class Service:
 
     def _watch(self) -> None:
         while not self.closing.wait(WATCH):
-            self._tend()
+            try:
+                self._tend()
+            except sqlite3.OperationalError:  # a busy or full disk must not end the watch; the next look tries again
+                traceback.print_exc()
 
     def _tend(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -43,7 +50,9 @@ class Service:
                 self.store.fail_orphans(None, _cause(code))
             if code == ALREADY_RUNNING and self.closing.wait(1.0):  # another server's worker serves this store
                 return
-            self.process = self._spawn()
+            if time.monotonic() - self.spawned < EARLY and self.closing.wait(EARLY):  # one that dies at once is not started in a tight loop
+                return
+            self.process, self.spawned = self._spawn(), time.monotonic()
         self._end_the_deaf()
 
     def _spawn(self) -> subprocess.Popen:
@@ -55,8 +64,8 @@ class Service:
     def _end_the_deaf(self) -> None:
         """A library call that cannot be interrupted must not delay a cancel: its process is ended and replaced."""
         for job in self.store.running():
-            if job.cancel and job.worker and time.time() - job.cancel > DEAF_AFTER:
-                self.store.finish(job.key, "cancelled")
+            deaf = job.cancel and job.worker and time.time() - job.cancel > DEAF_AFTER
+            if deaf and self.store.finish(job.key, "cancelled"):  # unless it heard at the last moment
                 _kill(job.worker)
 
     def worker(self) -> dict[str, Any]:

@@ -194,6 +194,15 @@ class Store:
             db.execute("COMMIT")
         return self.job(key)
 
+    def record(self, key: str, kind: str, spec: dict[str, Any], title: str = "") -> None:
+        """List a result that was computed without the queue."""
+        with self._db() as db:
+            now = time.time()
+            db.execute(
+                "INSERT OR REPLACE INTO jobs (key, kind, spec, status, priority, fraction, created, started, finished, title) VALUES (?, ?, ?, 'done', ?, 1, ?, ?, ?, ?)",
+                (key, kind, json.dumps(spec), BACKGROUND, now, now, now, title),
+            )
+
     def requeue(self, key: str, kind: str, priority: int) -> None:
         """Put a running job back into the queue, as `kind` (its urgent part is done, or it gave way)."""
         with self._db() as db:
@@ -233,14 +242,15 @@ class Store:
         with self._db() as db:
             db.execute("UPDATE jobs SET stage = ?, fraction = ? WHERE key = ?", (stage, fraction, key))
 
-    def finish(self, key: str, status: str, cause: str = "", details: str = "") -> None:
-        """End a job. A job that already ended keeps its end."""
+    def finish(self, key: str, status: str, cause: str = "", details: str = "") -> bool:
+        """End a job; False if it had ended already, which stands."""
         with self._db() as db:
-            db.execute(
+            changed = db.execute(
                 "UPDATE jobs SET status = ?, cause = ?, details = ?, finished = ?, worker = NULL, fraction = CASE ? WHEN 'done' THEN 1 ELSE fraction END "
                 "WHERE key = ? AND status IN ('queued', 'running')",
                 (status, cause, details[-8000:], time.time(), status, key),
             )
+            return changed.rowcount > 0
 
     def cancel(self, key: str) -> None:
         """Ask for the end of a job: at once if it waits, at the next step if it runs."""
