@@ -58,6 +58,7 @@ def test_double_contains_single_and_sees_a_difference_in_spread():
     rng = np.random.default_rng(2)
     u, r = rng.normal(0, 0.2, (100, 8)), rng.normal(0, 2, (100, 8))
     single, double = fq.epsilons(u, r, "single"), fq.epsilons(u, r, "double")
+    np.testing.assert_allclose(fq.epsilons(r, u, "double"), double)  # whichever side is the peaked one
     assert (double >= single - 1e-12).all() and np.median(double) > np.median(single) + 0.4  # an interval has half the false alarms
 
 

@@ -5,7 +5,7 @@ without exactly this forget set give it exactly; a pool on random subsets estima
 with how it judges exact retrains (`calibrate`). φ are logit-scaled confidences; arrays are [N], one row a model.
 
 Exact retrains are flagged too: a share `ALPHA` in each direction, so about 10 % at 5 %, because each of the two tails is a
-test of its own ("still told apart" and "over-forgotten"). Of 20 perfectly retrained instances about 2 ± 1.5 are flagged by
+test of its own ("still told apart" and "over-forgotten"). Of 20 perfectly retrained instances about 2 ± 1.3 are flagged by
 chance, more unevenly still where one model's instances move together. That is why the retrained models' own verdicts, made in
 the same way, always stand beside the unlearned model's, and why many points get false-discovery control.
 """
@@ -82,10 +82,10 @@ class Waffle:
     @property
     def text(self) -> str:
         said = f"{self.counts[NOT]} of {self.n} not told apart from never seen"
-        if not self.retrained:
-            return said
-        mean, sd = self.retrained[NOT]
-        return said + f" (exact retraining: {mean:.0f}" + (")" if sd is None else f" ± {sd:.0f})")
+        if self.retrained:
+            mean, sd = self.retrained[NOT]
+            said += f" (exact retraining: {mean:.0f}" + (")" if sd is None else f" ± {sd:.0f})")
+        return said + (f"; {FEW} for {self.counts[FEW]}" if self.counts[FEW] else "")
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,12 @@ class Calibration:
 
     @property
     def text(self) -> str:
-        shares = [f"{100 * f.told_apart:.0f} % called {STILL} and {100 * f.over_forgotten:.0f} % {OVER}" for f in (self.after, self.before)]
-        return (f"Checked on {self.models} exact retrains and {self.instances:,} instances: {shares[0]} ({100 * self.alpha:.0f} % each is right; "
-                f"before correction {shares[1]})" + ("" if self.independent else "; one retrain only, so this is optimistic"))
+        after, before = (f"{100 * f.told_apart:.0f} % called {STILL} and {100 * f.over_forgotten:.0f} % {OVER}" for f in (self.after, self.before))
+        start = f"Checked on {self.models} exact retrain{'s' if self.models > 1 else ''} and {self.instances:,} instances: "
+        if np.isnan(self.after.told_apart):
+            return start + f"too few instances of like difficulty to check a correction; without it {before}"
+        return (start + f"{after} ({100 * self.alpha:.0f} % each is right; before correction {before})"
+                + ("" if self.independent else "; one retrain only, so this is optimistic"))
 
     def at(self, pool: Bell) -> dict[str, np.ndarray]:
         """Flagged shares of exact retrains on instances as difficult as each of these: "told apart" and "over-forgotten", "before" and after, [..., N]."""
@@ -289,10 +292,10 @@ def ks_distance(p: np.ndarray) -> float:
 
 
 def waffle(verdict: np.ndarray, retrained: np.ndarray | None = None) -> Waffle:
-    """Counts of the verdicts [N] of one model, beside those of retrained models [R, N] judged in the same way."""
+    """Counts of the verdicts [N] of one model, beside those of retrained models [R, N] judged in the same way (None if none could be)."""
     counts = {name: int((verdict == name).sum()) for name in NAMES}
     beside = None
-    if retrained is not None and len(retrained):
+    if retrained is not None and (retrained != FEW).any():
         each = {name: (retrained == name).sum(axis=-1) for name in NAMES}
         beside = {name: (float(c.mean()), float(c.std(ddof=1)) if len(c) > 1 else None) for name, c in each.items()}
     return Waffle(verdict.shape[-1], counts, beside)
@@ -312,14 +315,12 @@ def correction_of(pool: Bell, retrained: np.ndarray, never: np.ndarray) -> Corre
     if not len(columns):
         raise BadInput("retrained", "no instance was left out of both a retrained model and enough of the pool.", "Calibrate on others.")
     t = np.where(usable, pool.t(retrained), np.nan)
-    knots, weights = _kernel(pool, columns)
-    total = weights.sum(axis=1)
-    shift = weights @ np.nanmedian(t[:, columns], axis=0) / total
+    knots, near, (shift,) = _smooth(pool, columns, np.nanmedian(t[:, columns], axis=0))
     finite = np.isfinite(pool.dof)
     expected = np.broadcast_to(np.where(finite, stdtrit(np.where(finite, pool.dof, 1.0), 0.95), ndtri(0.95)), pool.mean.shape)
     left = ((t - np.interp(pool.mean, knots, shift)) / expected)[usable]
     scale = float(np.diff(np.quantile(left, [0.05, 0.95]))[0] / 2)
-    return Correction(knots, shift, total**2 / (weights**2).sum(axis=1), scale if scale > 0 else 1.0)
+    return Correction(knots, shift, near, scale if scale > 0 else 1.0)
 
 
 def calibrate(pool: Bell, retrained: np.ndarray, never: np.ndarray | None = None, *, alpha: float = ALPHA, seed: int = 0) -> Calibration:
@@ -347,9 +348,8 @@ def calibrate(pool: Bell, retrained: np.ndarray, never: np.ndarray | None = None
             fitted = correction_of(pool, retrained, never & other).apply(pool)
             mine = (side == rows)[:, None] & (half == part) & usable
             above[mine], below[mine] = fitted.above(retrained)[mine], fitted.below(retrained)[mine]
-    _, weights = _kernel(pool, columns)
-    before = _flagged(*(np.where(usable, p(retrained), np.nan)[:, columns] for p in (pool.above, pool.below)), weights, alpha)
-    after = _flagged(above[:, columns], below[:, columns], weights, alpha)
+    before = _flagged(pool, columns, *(np.where(usable, p(retrained), np.nan) for p in (pool.above, pool.below)), alpha)
+    after = _flagged(pool, columns, above, below, alpha)
     known = np.isfinite(above)
     rates = [((above[r] < alpha) | (below[r] < alpha))[known[r]].mean() for r in np.flatnonzero(known.any(axis=1))]
     return Calibration(
@@ -358,26 +358,30 @@ def calibrate(pool: Bell, retrained: np.ndarray, never: np.ndarray | None = None
     )
 
 
-def _kernel(pool: Bell, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots [J] over the locations of the bells in `columns` [n], and Gaussian weights [J, n] half a (median) scale wide."""
+def _smooth(pool: Bell, columns: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Averages [J] of values [n] of the instances in `columns` near knots [J] over the locations of their bells.
+
+    Gaussian weights half a (median) scale wide; also the effective number of instances [J] behind each average. Where
+    none is within two widths the nearest one stands alone.
+    """
     mean = pool.mean[columns]
     width = 0.5 * float(np.median(pool.scale[columns]))
     knots = np.linspace(mean.min(), mean.max(), int(np.clip(np.ceil(np.ptp(mean) / width), 2, KNOTS)))
-    apart = (knots[:, None] - mean) / width
-    nearest = (apart**2).min(axis=1, keepdims=True)  # so that weights far from every instance do not vanish together
-    weights = np.exp(-0.5 * (apart**2 - nearest))
-    return knots, np.where(nearest < 4, weights, weights * (apart**2 == nearest))
+    near, averages = np.empty(len(knots)), np.empty((len(values), len(knots)))
+    for j, knot in enumerate(knots):
+        apart = ((mean - knot) / width) ** 2
+        weights = np.exp(-0.5 * apart) if apart.min() < 4 else (apart == apart.min()).astype(float)
+        near[j] = weights.sum() ** 2 / (weights @ weights)
+        averages[:, j] = [weights @ value / weights.sum() for value in values]
+    return knots, near, list(averages)
 
 
-def _flagged(above: np.ndarray, below: np.ndarray, weights: np.ndarray, alpha: float) -> Flagged:
-    """From chances [R, n] (NaN where not judged) and kernel weights [J, n]."""
+def _flagged(pool: Bell, columns: np.ndarray, above: np.ndarray, below: np.ndarray, alpha: float) -> Flagged:
+    """From chances [R, N], NaN where not judged."""
+    above, below = above[:, columns], below[:, columns]
     known = np.isfinite(above)
-
-    def shares(p: np.ndarray) -> tuple[float, np.ndarray]:
-        low = (p < alpha) & known
-        with np.errstate(invalid="ignore"):
-            return float(low.sum() / known.sum()) if known.any() else float("nan"), weights @ low.sum(axis=0) / (weights @ known.sum(axis=0))
-
-    told, told_at = shares(above)
-    over, over_at = shares(below)
-    return Flagged(told, over, ks_distance(above), told_at, over_at)
+    told, over = ((p < alpha) & known for p in (above, below))
+    _, _, (told_at, over_at, judged_at) = _smooth(pool, columns, *(x.sum(axis=0) for x in (told, over, known)))
+    with np.errstate(invalid="ignore"):
+        total = np.float64(known.sum())
+        return Flagged(float(told.sum() / total), float(over.sum() / total), ks_distance(above), told_at / judged_at, over_at / judged_at)
