@@ -27,14 +27,14 @@ for column, (title, text) in zip(st.columns(3), CARDS, strict=True):
     with column.container(border=True, height="stretch"):
         st.markdown(f"**{title}**  \n{text}")
 
+key = example_key()
+run = results.stored(key) if key else None
 with st.container(horizontal=True):
     if st.button("Try it on handwritten digits", type="primary", icon=":material/arrow_forward:"):
         st.switch_page("pages/studio.py", query_params={"set": state.token} if state.token else None)
-    key = example_key()
-    if key and st.button("Open the run shown below", icon=":material/open_in_new:"):
+    if run and st.button("Open the run shown below", icon=":material/open_in_new:"):
         frame.leave_for_run(key)
 
-run = results.stored(key) if key else None
 found = original(run.spec.original.key) if run else None
 if run and found:
     st.subheader("One run, as an example", divider="gray", anchor=False)

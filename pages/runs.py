@@ -5,27 +5,35 @@ import streamlit as st
 
 from pages.parts import comparing, frame, results
 from pages.parts.backend import backend
+from pages.parts.plain import plain
+from pages.parts.state import readable
 from unlearn_core import methods
 from unlearn_core.runs.spec import RunSpec
 from unlearn_core.runs.store import Job
 
 frame.enter()
 STATES = {"queued": "waiting", "running": "running", "done": "done", "cancelled": "cancelled", "failed": "failed"}
+NAMED = 10  # runs that are named before they are deleted
 
 
-def row(job: Job) -> dict:
-    spec = RunSpec.from_dict(job.spec)
-    alpha = spec.params.get("alpha")
+def table(jobs: list[Job]) -> pd.DataFrame:
+    rows = [row(job, readable(job)) for job in jobs]
+    return pd.DataFrame(rows).astype({"instances": "Int64", "retrained": "Int64"})
+
+
+def row(job: Job, spec: RunSpec | None) -> dict:
+    state = STATES[job.status] + (" (result there, comparison under way)" if job.kind == "evidence" and not job.ended else "")
+    alpha = spec.params.get("alpha") if spec else None
     return {
-        "state": STATES[job.status] + (" (result there, comparison under way)" if job.kind == "evidence" and not job.ended else ""),
+        "state": state if spec else "made by another version",
         "made": pd.Timestamp(job.created, unit="s", tz="UTC"),
-        "dataset": spec.original.dataset,
-        "model": spec.original.model,
-        "method": methods.info(spec.method).title,
+        "dataset": spec and spec.original.dataset,
+        "model": spec and spec.original.model,
+        "method": spec and methods.info(spec.method).title,
         "α": "" if alpha is None else str(alpha),
-        "instances": len(spec.forget),
-        "retrained": spec.retrains,
-        "device": spec.device,
+        "instances": spec and len(spec.forget),
+        "retrained": spec and spec.retrains,
+        "device": spec and spec.device,
         "key": job.key,
         "cause": job.cause,
     }
@@ -48,7 +56,8 @@ config = {
     "made": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
     "key": st.column_config.TextColumn(help="The link to a run ends with ?run= and this key"),
 }
-picked = st.dataframe(pd.DataFrame([row(job) for job in jobs]), hide_index=True, column_config=config, on_select="rerun", selection_mode="multi-row", key="runs.table", alt="All runs")
+listed = hash(tuple(job.key for job in jobs))  # a selection is of row numbers, so it must not outlive the list
+picked = st.dataframe(table(jobs), hide_index=True, column_config=config, on_select="rerun", selection_mode="multi-row", key=f"runs.{listed}", alt="All runs")
 chosen = [jobs[i] for i in picked["selection"]["rows"] if i < len(jobs)]
 keys = [job.key for job in chosen]
 with st.container(horizontal=True):
@@ -56,12 +65,14 @@ with st.container(horizontal=True):
         frame.leave_for_run(keys[0])
     with st.popover("Delete", icon=":material/delete:", disabled=not chosen):
         st.write(f"Delete {len(chosen)} run{'s' if len(chosen) != 1 else ''} with all results? Links to them stop working.")
+        names = [f"{plain(job.title)} ({job.key[:8]})" for job in chosen[:NAMED]]
+        st.markdown("\n".join(f"- {name}" for name in [*names, *([f"and {len(chosen) - NAMED} more"] if len(chosen) > NAMED else [])]))
         st.button("Delete for good", on_click=delete, args=(keys,), key="delete.sure")
 if len(chosen) == 2:
-    first, second = (results.stored(key) for key in keys)
+    first, second = (results.stored(job.key) if readable(job) else None for job in chosen)
     if first and second:
         comparing.compare(first, second)
     else:
-        st.info("A run without a result cannot be compared.", icon=":material/info:")
+        st.info("A run without a result, or made by another version, cannot be compared.", icon=":material/info:")
 elif len(chosen) > 2:
     st.caption("Two runs at a time can be compared.")

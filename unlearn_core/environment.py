@@ -18,9 +18,10 @@ def python_with(requirements: Path) -> Path:
         raise SystemExit(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed; this is {sys.version.split()[0]}.")
     folder = ROOT / ".venv"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not list(folder.glob("installed-*")):  # none yet, or one whose making was interrupted
+    if not python.exists() or subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode:
         print("Creating the virtual environment .venv …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        if subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)]).returncode:
+            raise SystemExit("The virtual environment could not be made. On Debian and Ubuntu, install the package python3-venv and try again.")
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sorted({ROOT / "requirements.txt", requirements}))).hexdigest()
     stamp = folder / f"installed-{requirements.parent.name if requirements.parent != ROOT else 'app'}"
     if not stamp.exists() or stamp.read_text() != wanted:

@@ -18,6 +18,7 @@ class Param:
 
     `kind` is "float", "int", "bool" or "choice". `low` and `high` are inclusive bounds of numbers.
     `auto` is the plain-words rule that applies when the value is "auto"; without it, "auto" is refused.
+    `manual` is a sensible value to start from when a person sets an automatic parameter by hand.
     `default` is the value used when nothing is given and may be "auto".
     """
 
@@ -29,6 +30,7 @@ class Param:
     high: float | None = None
     choices: tuple[str, ...] = ()
     auto: str | None = None
+    manual: Any = None
     title: str = ""
     advanced: bool = False
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unlearn_core import data, evidence, methods
+from unlearn_core import data, evidence, methods, models
 from unlearn_core.evidence.base import LEVEL, MIN_RETRAINS, Measure
 from unlearn_core.runs.api import Run
 
@@ -35,7 +35,7 @@ def _forgotten(run: Run) -> list[str]:
     how = f"{method.title}, α = {strength:g}" if isinstance(strength, (int, float)) else method.title
     count = len(spec.forget)
     what = f"{count:,} training instance{'s' if count != 1 else ''} of {data.info(spec.original.dataset).title}"
-    return [f"{what} {'were' if count != 1 else 'was'} removed from the model {spec.original.model} with {how}.", *run.notes]
+    return [f"{how} was asked to make the model ({models.info(spec.original.model).title}) forget {what}.", *run.notes]
 
 
 def _cost(run: Run) -> list[str]:
@@ -44,7 +44,7 @@ def _cost(run: Run) -> list[str]:
     if retrained and run.spec.method != "retrain":
         mean = float(np.mean(retrained))
         said = [f"The method took {seconds(method)}, one retraining {seconds(mean)} ({method / mean:.0%} of it)."]
-        if method >= mean:
+        if method > max(retrained):
             said.append("Retraining was the cheaper way here, and it is exact: prefer it.")
     for group, name in (("retain", "the instances that stay"), ("test", "test instances")):
         found = _find(run, f"utility.accuracy.{group}")
@@ -54,21 +54,57 @@ def _cost(run: Run) -> list[str]:
 
 
 def _sure(run: Run) -> list[str]:
+    if not run.spec.retrains:
+        return ["No retrained models were asked for, so there is nothing to compare with and no verdict."]
     if run.retrained < MIN_RETRAINS:
         return [f"Not yet known: a verdict needs {MIN_RETRAINS} models retrained without these instances, {run.retrained} of {run.spec.retrains} are there."]
-    judged = [(m, m.inside()) for m in run.measures if m.inside() is not None and evidence.definition(m.family).verdict]
-    outside = [m for m, inside in judged if not inside]
-    said = [
-        f"{len(judged) - len(outside)} of {len(judged)} measures lie where one further retrained model would be expected "
-        f"({LEVEL:.0%} prediction interval from {run.retrained} seeds). About {1 - LEVEL:.0%} fall outside by chance alone."
-    ]
-    telling = [m for m in outside if m.group in ("forget", "neighbours")] or outside
-    for measure in telling[:3]:
-        title = evidence.definition(measure.family).title
-        said.append(f"Outside: {title}, {measure.group}: {measure.unlearned:.3g}; retrained {measure.retrained.low:.3g} to {measure.retrained.high:.3g}.")
+    judged: dict[str, list[Measure]] = {"like retrained": [], "still different": [], "moved away": [], "cannot tell": []}
+    for m in run.measures:
+        if m.verdict() and evidence.definition(m.family).verdict and "class:" not in m.group:
+            judged[m.verdict()].append(m)
+    reached, different, away = judged["like retrained"], judged["still different"], judged["moved away"]
+    able = len(reached) + len(different)
+    basis = f"{LEVEL:.0%} prediction interval from {run.retrained} seeds"
+    if able:
+        said = [
+            f"{able} of {able + len(away) + len(judged['cannot tell'])} measures can tell even the untouched original from retrained models ({basis}). "
+            f"After unlearning {len(reached)} of these {able} lie where one further retrained model would be expected."
+        ]
+    else:
+        said = [f"No measure can tell even the untouched original from retrained models ({basis}), so this evidence cannot show whether anything was forgotten."]
+    said += _named("Still different", different) + _named("Moved away from retraining", away)
+    if away:
+        said.append(f"About {1 - LEVEL:.0%} of measures fall outside by chance alone.")
     if run.retrained < 5:
         said.append(f"With {run.retrained} seeds the interval is wide, so only large deviations can be seen; more retrained models sharpen it.")
+    refused = sum(m.refused is not None for m in run.measures)
+    if refused:
+        said.append(f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused: too few instances. The Privacy section says how many would suffice.")
     return said
+
+
+def _named(title: str, measures: list[Measure], most: int = 3) -> list[str]:
+    """A sentence that names the first few measures, those of forgotten instances first."""
+    if not measures:
+        return []
+    measures = sorted(measures, key=lambda m: m.group not in ("forget", "neighbours"))
+    shown = [f"{evidence.definition(m.family).title.lower()} ({m.group}) {m.unlearned:.3g}, retrained {span(m)}" for m in measures[:most]]
+    rest = f"; and {len(measures) - most} more" if len(measures) > most else ""
+    return [f"{title}: {'; '.join(shown)}{rest}."]
+
+
+def bounds(measure: Measure) -> tuple[float, float] | None:
+    """The retrained interval, cut to the values that the measure can take; None without one."""
+    if measure.retrained is None or measure.retrained.low is None:
+        return None
+    low, high = evidence.definition(measure.family).range
+    return max(measure.retrained.low, low), min(measure.retrained.high, high)
+
+
+def span(measure: Measure) -> str:
+    """The retrained interval in words."""
+    found = bounds(measure)
+    return f"{found[0]:.3g} to {found[1]:.3g}" if found else "–"
 
 
 def _limits(run: Run) -> list[str]:
@@ -99,7 +135,7 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"
 
 
-COLUMNS = ("id", "group", "original", "unlearned", "retrained_mean", "retrained_low", "retrained_high", "inside", "null_low", "null_high", "ci_low", "ci_high", "reliability", "n", "reason", "definition", "unit")
+COLUMNS = ("id", "group", "original", "unlearned", "retrained_mean", "retrained_low", "retrained_high", "verdict", "null_low", "null_high", "ci_low", "ci_high", "reliability", "n", "reason", "refused", "definition", "unit")
 
 
 def rows(measures: list[Measure]) -> list[dict]:
@@ -107,9 +143,11 @@ def rows(measures: list[Measure]) -> list[dict]:
     table = []
     for m in measures:
         known = evidence.definition(m.family)
-        band, null, ci = m.retrained, m.null or (None, None), m.ci or (None, None)
-        values = (m.id, m.group, m.original, m.unlearned, band and band.mean, band and band.low, band and band.high, m.inside(), *null, *ci)
-        table.append(dict(zip(COLUMNS, (*values, m.reliability, m.n, m.reason or "", known.text, known.unit), strict=True)))
+        null, ci = m.null or (None, None), m.ci or (None, None)
+        band = (m.retrained and m.retrained.mean, *(bounds(m) or (None, None)))
+        verdict = (known.verdict and m.verdict()) or ""
+        values = (m.id, m.group, m.original, m.unlearned, *band, verdict, *null, *ci, m.reliability, m.n, m.reason or "", m.refused or "")
+        table.append(dict(zip(COLUMNS, (*values, known.text, known.unit), strict=True)))
     return table
 
 
@@ -136,14 +174,14 @@ def bundle(run: Run) -> bytes:
 
 def as_text(run: Run) -> str:
     """The run for a terminal: summary first, then every measure."""
-    said = summary(run)
+    parts = summary(run)
     lines = []
-    for title, part in (("Forgotten", said.forgotten), ("Cost", said.cost), ("How sure", said.sure), ("What this does not prove", said.limits)):
+    for title, part in (("Forgotten", parts.forgotten), ("Cost", parts.cost), ("How sure", parts.sure), ("What this does not prove", parts.limits)):
         lines += [title, *(f"  {sentence}" for sentence in part), ""]
     lines.append(f"{'measure':<46}{'original':>10}{'unlearned':>11}{'retrained':>11}  interval")
     for m in run.measures:
         numbers = (m.original, m.unlearned, m.retrained.mean if m.retrained else None)
         shown = "".join(f"{'–' if v is None else format(v, '.4g'):>11}" for v in numbers)
-        low = "" if not m.retrained or m.retrained.low is None else f"  {m.retrained.low:.4g} … {m.retrained.high:.4g}"
-        lines.append(f"{m.id:<45}{shown}{low}" + (f"  ({m.reason})" if m.reason else ""))
+        said = [text for text in (m.reason, m.refused) if text]
+        lines.append(f"{m.id:<45}{shown}  {span(m)}" + (f"  ({'; '.join(said)})" if said else ""))
     return "\n".join([*lines, "", f"run {run.key}"])

@@ -29,13 +29,15 @@ def backend() -> Backend:
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
-def _original(folder: str, key: str) -> Original | None:
+def _original(folder: str, key: str, changed: int) -> Original | None:
     return originals.load(Store(Path(folder)), key)
 
 
 def original(key: str) -> Original | None:
     """A stored original by key; None (and not remembered) while it is not there."""
     store = backend().store
-    if not (store.place("originals", key) / "table.npz").exists():
+    try:
+        changed = (store.place("originals", key) / "table.npz").stat().st_mtime_ns
+    except FileNotFoundError:
         return None
-    return _original(str(store.folder), key)
+    return _original(str(store.folder), key, changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.parts.blocks import CHART, MARKS
+from pages.parts.blocks import CHART, VERDICTS
 from unlearn_core import evidence, methods, report
 from unlearn_core.figures.comparison import beside
 from unlearn_core.runs.api import Run
@@ -26,8 +26,10 @@ def compare(first: Run, second: Run) -> None:
     family = st.selectbox("Measure", [f for f in HEADLINES if first.family(f) and second.family(f)], format_func=lambda f: evidence.definition(f).title, key="compare.family")
     st.caption(evidence.definition(family).text)
     st.plotly_chart(beside(first.family(family), second.family(family), names), key=f"compare.{family}", config=CHART, alt=f"{evidence.definition(family).title} of two runs")
-    st.dataframe(table(first, second), hide_index=True, key="compare.table")
-    st.download_button("CSV", table(first, second).to_csv(index=False), f"compare-{first.key[:8]}-{second.key[:8]}.csv", "text/csv", icon=":material/download:", on_click="ignore")
+    found = table(first, second)
+    config = {name: st.column_config.TextColumn(help=VERDICTS) for name in ("verdict A", "verdict B")}
+    st.dataframe(found, hide_index=True, column_config=config, key="compare.table")
+    st.download_button("CSV", found.to_csv(index=False), f"compare-{first.key[:8]}-{second.key[:8]}.csv", "text/csv", icon=":material/download:", on_click="ignore")
 
 
 def label(run: Run, letter: str) -> str:
@@ -52,16 +54,13 @@ def fairness(first: Run, second: Run) -> list[str]:
 
 def table(first: Run, second: Run) -> pd.DataFrame:
     """Every measure that both runs have."""
-    rows = []
-    others = {m.id: m for m in second.measures}
-    for m in first.measures:
-        other = others.get(m.id)
-        if other is None:
-            continue
-        band = m.retrained
-        rows.append({
-            "measure": m.id, "original": m.original, "A": m.unlearned, "B": other.unlearned,
-            "retrained (A)": band and band.mean, "retrained (B)": other.retrained and other.retrained.mean,
-            "verdict A": MARKS[m.inside()], "verdict B": MARKS[other.inside()], "n": m.n,
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+    others = {row["id"]: row for row in report.rows(second.measures)}
+    pairs = [(row, others[row["id"]]) for row in report.rows(first.measures) if row["id"] in others]
+    return pd.DataFrame([
+        {
+            "measure": a["id"], "original": a["original"], "A": a["unlearned"], "B": b["unlearned"],
+            "retrained (A)": a["retrained_mean"], "retrained (B)": b["retrained_mean"],
+            "verdict A": a["verdict"], "verdict B": b["verdict"], "n": a["n"],
+        }
+        for a, b in pairs
+    ])  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.state import KEY, reopen
+from pages.parts.state import no_run, studio
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLE, ICON = ASSETS / "style.css", ASSETS / "icon.svg"  # a material icon would be fetched from the network
@@ -42,6 +42,8 @@ def enter() -> None:
 
 
 def leave_for_run(key: str) -> None:
-    """Go to the Studio with this run on screen."""
-    st.session_state[KEY] = reopen(key)
+    """Go to the Studio with this run on screen; a notice, and no move, if it is gone."""
+    if not studio().switch_to(key):
+        no_run()
+        return
     st.switch_page("pages/studio.py", query_params={"run": key})

@@ -11,9 +11,9 @@ from PIL import Image
 
 from pages.parts.backend import backend, original
 from pages.parts.mapping import captions
-from pages.parts.selecting import table
+from pages.parts.selecting import fitting, table, telling
 from pages.parts.state import Studio
-from unlearn_core.data.forget import read_forget_set
+from unlearn_core.errors import BadInput
 from unlearn_core.runs.originals import Original
 
 SHOWN = 20
@@ -82,8 +82,11 @@ def _keeping(state: Studio, found: Original) -> None:
             token = which.selectbox("Saved sets", list(names), format_func=names.get, key="set.saved")
 
             def reopen() -> None:
-                content = store.forget_set(token)["content"].encode()
-                state.choose(read_forget_set(content, found.meta["dataset"], found.meta["dataset_hash"]))
+                with telling():
+                    row = store.forget_set(token)
+                    if row is None:
+                        raise BadInput("saved set", "it was deleted in the meantime.", "Choose another one.")
+                    state.choose(fitting(row["content"].encode(), found, "saved set"))
 
             load.button("Open", key="set.open", width="stretch", on_click=reopen)
             drop.button("Delete", key="set.delete", width="stretch", on_click=store.delete_forget_set, args=(token,))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import streamlit as st
 
 from pages.parts import forms, jobs
 from pages.parts.backend import backend, original
+from pages.parts.plain import plain
 from pages.parts.state import Studio
 from unlearn_core import data, models
 from unlearn_core.errors import BadInput
@@ -27,23 +28,26 @@ def choose_original(state: Studio) -> None:
         usual = state.spec.model if state.spec.dataset == name and state.spec.model in suited else info.default_model
         model = st.selectbox("Model", list(suited), index=list(suited).index(usual), format_func=lambda m: suited[m].title, key=f"open.model.{name}")
         st.caption(info.description)
+        same_data = name == state.spec.dataset
+        same_model = same_data and model == state.spec.model
         with st.expander("Dataset settings"):
-            dataset_params = forms.fields(info.params, f"open.{name}", advanced="Seeds")
+            dataset_params = forms.fields(info.params, f"open.{state.spec.key}.{name}", state.spec.dataset_params if same_data else None, advanced="Seeds")
         with st.expander("Training recipe"):
-            model_params = forms.fields(suited[model].params, f"open.{model}")
-            seed = st.number_input("Training seed", 0, 2**31 - 1, state.spec.seed, key="open.seed", help="Draws the first weights and the order of the batches.")
+            model_params = forms.fields(suited[model].params, f"open.{state.spec.key}.{name}.{model}", state.spec.model_params if same_model else None)
+            seed = st.number_input("Training seed", 0, 2**31 - 1, state.spec.seed, key=f"open.{state.spec.key}.seed", help="Draws the first weights and the order of the batches.")
         try:
-            wanted = OriginalSpec.make(name, model, dataset_params, model_params, seed, _device(state))
+            wanted = OriginalSpec.make(name, model, dataset_params, model_params, seed, state.spec.device)
         except BadInput as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
             return
-        if wanted.key != state.spec.key:
-            st.button("Open", type="primary", width="stretch", on_click=state.open, args=(wanted,), help="Opens this dataset and model; the points chosen now stay saved under their link.")
+        if wanted.key != state.spec.key:  # the device alone makes no other original
+            wanted = replace(wanted, device=_device(state))
+            st.button("Open", type="primary", width="stretch", on_click=state.open, args=(wanted,), help="Opens this dataset and model; the points chosen now are kept as a saved set.")
         st.caption(f"{info.citation} Licence: {info.licence}.")
 
 
 def _device(state: Studio) -> str:
-    """Originals that are open or in the demo pack keep their device; new ones use the chosen device."""
+    """The device for a new original."""
     chosen = st.session_state.get("device", "auto")
     devices = backend().service.devices()
     if chosen == "auto":

@@ -50,7 +50,10 @@ def stored(key: str) -> Run | None:
 def grown(key: str) -> int | None:
     """When the run's evidence last changed; None before the first."""
     path = backend().store.place("runs", key) / "evidence.npz"
-    return path.stat().st_mtime_ns if path.exists() else None
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def show(key: str, found: Original) -> None:

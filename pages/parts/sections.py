@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from pages.parts import jobs
 from pages.parts.backend import backend
-from pages.parts.blocks import block, chart, missing
+from pages.parts.blocks import block, chart, missing, numbers
 from pages.parts.gallery import thumbnail
+from pages.parts.plain import plain
 from unlearn_core import report
 from unlearn_core.errors import BadInput
 from unlearn_core.figures import boundary as boundary_figures
@@ -32,7 +35,9 @@ def utility(run: Run, found: Original) -> None:
     with left:
         st.markdown("##### Accuracy of every class")
         group = st.segmented_control("Instances", ["test", "retain"], default="test", key="per_class.group", required=True)
-        chart(run, f"per_class.{group}", utility_figures.per_class(run.views["per_class"], group), "Accuracy of every class")
+        view = run.views["per_class"]
+        data = numbers({"class": view["names"]} | _of(view, lambda name: name.removesuffix(f"_{group}")), "class")
+        chart(run, f"per_class.{group}", utility_figures.per_class(view, group), "Accuracy of every class", data)
         st.caption("A class that loses more than the others is a new bias. The band is where one further retrained model would be expected.")
     with right:
         ratio = run.measure("utility.cost.ratio")
@@ -47,7 +52,10 @@ def utility(run: Run, found: Original) -> None:
 
 def boundary(run: Run, found: Original) -> None:
     names = tuple(found.meta["class_names"])
-    block(run, "boundary.margin", boundary_figures.margin_arrows(run.views["margins"], names), "The chart shows forgotten instances and their nearest retained ones; the decision boundary is exactly at 0.")
+    view = run.views["margins"]
+    named = {name: np.array(names)[array] for name, array in view.items() if name == "label" or name.startswith("predicted_")}
+    note = "The chart shows forgotten instances and their nearest retained ones; the decision boundary is exactly at 0."
+    block(run, "boundary.margin", boundary_figures.margin_arrows(view, names), note, _by_id(view | named))
     if "regions" in run.views:
         regions(run, found, names)
     else:
@@ -88,11 +96,12 @@ def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
         missing(run.family("boundary.plane_agreement"))
     if views and "segment" in views:
         st.markdown("##### Along the way between the instances")
-        chart(run, f"segment.{triplet}", boundary_figures.segment(views["segment"], names), "Probability of the given label along a straight line")
+        view = views["segment"]
+        chart(run, "-".join(["segment", *map(str, triplet or ())]), boundary_figures.segment(view, names), "Probability of the given label along a straight line", numbers(view, "t"))
 
 
 def _chosen_plane(run: Run, found: Original, triplet: tuple[int, int, int]) -> dict | None:
-    """The views of a plane through chosen instances, or the run's own while they are computed."""
+    """The views of a plane through chosen instances; the run's own while those are computed, and where they cannot be."""
     store = backend().store
     try:
         outside = [i for i in triplet if i not in found.row_of]
@@ -101,12 +110,13 @@ def _chosen_plane(run: Run, found: Original, triplet: tuple[int, int, int]) -> d
         if len(set(triplet)) < 3:
             raise BadInput("instances", "two of them are the same.", "Give three different instances.")
     except BadInput as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         return run.views
     key = api.submit_plane(store, run, triplet)
     views = api.load_plane(store, key)
     if views is None:
         jobs.panel(key, "the plane through three instances", again=lambda: store.submit(key, "plane", {"run": run.spec.to_dict(), "triplet": list(triplet)}), curves=False)
+        return run.views
     return views
 
 
@@ -123,7 +133,10 @@ def _overview(run: Run, names: tuple[str, ...]) -> None:
     if there:
         layer = st.segmented_control("What is compared", there, format_func=layers.get, default=there[0], key="overview.layer", required=True)
         highest = max(float(np.nanmax(view[name])) for name in there)
-        chart(run, f"overview.{layer}", boundary_figures.overview(view, names, layer, highest), "Map of where predictions changed")
+        x, y = view["flip_xy"].T
+        classes = np.array(names)
+        flips = pd.DataFrame({"id": view["flip_ids"], "x": x, "y": y, "original": classes[view["flip_from"]], "unlearned": classes[view["flip_to"]]})
+        chart(run, f"overview.{layer}", boundary_figures.overview(view, names, layer, highest), "Map of where predictions changed", flips)
     for family in ("boundary.map_fidelity", "boundary.map_locates_flips", "boundary.map_change"):
         block(run, family)
 
@@ -136,16 +149,19 @@ def structure(run: Run, found: Original) -> None:
     with right:
         st.markdown("##### Kept neighbours, instance by instance")
         st.caption("Left half: the unlearned model. Right half: the retrained models.")
-        chart(run, "kept", structure_figures.kept_by_group(run.views["kept"]), "Kept neighbours of single instances by group")
+        view = run.views["kept"]
+        data = _by_id({name: array for name, array in view.items() if name != "probe"} | {"group": np.array(structure_figures.GROUP_NAMES)[view["group"]]})
+        chart(run, "kept", structure_figures.kept_by_group(view), "Kept neighbours of single instances by group", data)
     if found.sprite and "neighbours" in run.views:
         _neighbours(run, found)
     if "relations" in run.views:
-        block(run, "structure.relation_drift", structure_figures.class_relations(run.views["relations"], found.meta["class_names"]))
+        block(run, "structure.relation_drift", structure_figures.class_relations(run.views["relations"], found.meta["class_names"]), data=_pairs(run.views["relations"], found.meta["class_names"]))
     else:
         block(run, "structure.relation_drift")
     left, right = st.columns(2, gap="large")
     with left:
-        block(run, "structure.cka", structure_figures.layer_similarity(run.views["cka"]) if "cka" in run.views else None)
+        view = run.views.get("cka")
+        block(run, "structure.cka", view and structure_figures.layer_similarity(view), data=view and numbers(view, "layers"))
     with right:
         block(run, "structure.cka_to_retrained", _rows(run, "structure.cka_to_retrained", "debiased CKA"))
     for family, unit in (("structure.knn_overlap_to_retrained", "share of neighbours"), ("structure.residual_similarity", "0 as after retraining, 1 unchanged"), ("structure.preservation", "1 = as two retrained models")):
@@ -185,25 +201,55 @@ def privacy(run: Run, found: Original) -> None:
     low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
     threshold = st.slider("Threshold: instances above it are called members", low, high, (low + high) / 2, key=f"privacy.threshold.{scale}")
     label = "logit-scaled confidence φ" if scale == "scores" else "confidence in the label"
-    chart(run, f"hist.{scale}", privacy_figures.score_histograms(view, threshold, x=label), "Histograms of forgotten and test instances")
+    chart(run, f"hist.{scale}", privacy_figures.score_histograms(view, threshold, x=label), "Histograms of forgotten and test instances", _scores(view))
     auc = [*run.family("privacy.auc"), *run.family("privacy.exposure_shift")]
     block(run, "privacy.auc", privacy_figures.auc_rows(auc, [{"forget": "forgotten or never seen", "retain": "retained or never seen"}[m.group] for m in auc]))
     left, right = st.columns(2, gap="large")
     with left:
         attack = run.measure("privacy.lr_attack.forget")
-        block(run, "privacy.lr_attack", privacy_figures.split_dots(run.views["lr_attack"], attack) if "lr_attack" in run.views else None)
+        view = run.views.get("lr_attack")
+        data = view and numbers({"split": np.arange(1, 1 + len(view["original"]))} | view, "split")
+        block(run, "privacy.lr_attack", view and privacy_figures.split_dots(view, attack), data=data)
     with right:
-        block(run, "privacy.tpr_at_1pct_fpr", privacy_figures.roc_curves(run.views["roc"]) if "roc" in run.views else None)
+        view = run.views.get("roc")
+        block(run, "privacy.tpr_at_1pct_fpr", view and privacy_figures.roc_curves(view), data=view and numbers(view, "fpr"))
     block(run, "privacy.exposure_shift")
 
 
+def _by_id(view: dict[str, np.ndarray]) -> pd.DataFrame:
+    return numbers(view, "ids").rename(columns={"ids": "id"})
+
+
+def _of(view: dict[str, np.ndarray], short: Callable[[str], str]) -> dict[str, np.ndarray]:
+    """The part of a view whose names `short` shortens, under the short names."""
+    return {short(name): array for name, array in view.items() if short(name) != name}
+
+
+def _pairs(view: dict[str, np.ndarray], class_names: list[str]) -> pd.DataFrame:
+    """Matrices [C, C] over classes, one row for each pair."""
+    names = np.array(class_names)[view["classes"]]
+    count = len(names)
+    first = {"class": np.repeat(names, count), "other": np.tile(names, count)}
+    flat = {name: array.reshape(*array.shape[:-2], count**2) for name, array in view.items() if name != "classes"}
+    return numbers(first | flat, "class")
+
+
+def _scores(view: dict[str, np.ndarray]) -> pd.DataFrame:
+    parts = {group: _by_id(_of(view, lambda name, head=f"{group}.": name.removeprefix(head))) for group in ("forget", "test")}
+    return pd.concat([part.assign(group=group) for group, part in parts.items()])
+
+
 def files(run: Run, found: Original) -> None:
-    st.caption("The bundle holds the weights (safetensors), the specification and every number; with it a run can be replayed and checked.")
+    st.caption(
+        "The bundle holds the weights (safetensors), the specification and every number; with it a run can be replayed and checked. "
+        "The arrays hold what the charts draw: one array for each view and model, to be read with numpy.load."
+    )
     stem = f"{run.spec.original.dataset}-{run.spec.method}-{run.key[:8]}"
-    bar = st.columns(3)
+    bar = st.columns(4)
     bar[0].download_button("Model (safetensors)", run.model_path.read_bytes(), f"{stem}.safetensors", key="file.model", icon=":material/download:", width="stretch", on_click="ignore")
     bar[1].download_button("All measures (CSV)", report.to_csv(report.rows(run.measures)), f"{stem}.csv", "text/csv", key="file.csv", icon=":material/download:", width="stretch", on_click="ignore")
     bar[2].download_button("Bundle (zip)", lambda: report.bundle(run), f"{stem}.zip", "application/zip", key="file.zip", icon=":material/download:", width="stretch", on_click="ignore")
+    bar[3].download_button("All arrays (NumPy)", lambda: (run.folder / "evidence.npz").read_bytes(), f"{stem}.npz", "application/octet-stream", key="file.npz", icon=":material/download:", width="stretch", on_click="ignore")
     st.json(run.spec.to_dict(), expanded=False)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from pages.parts.plain import plain
 from pages.parts.state import Studio
 from unlearn_core.data.choose import draw
-from unlearn_core.data.forget import MAX_IMPORT_BYTES, check_ids, parse_ids, read_forget_set
+from unlearn_core.data.forget import MAX_IMPORT_BYTES, ForgetSet, check_ids, parse_ids, read_forget_set
 from unlearn_core.errors import BadInput
 from unlearn_core.runs.originals import Original
 
@@ -80,7 +85,7 @@ def _typed(state: Studio, found: Original) -> None:
     text = st.text_input("Instance ids", key="typed.ids", placeholder="3, 17, 20-25")
 
     def apply() -> None:
-        with _told():
+        with telling():
             ids = check_ids(parse_ids(text), found.ids, found.meta["total"], "ids")
             _add(state, ids, "typed")
 
@@ -91,13 +96,13 @@ def _file(state: Studio, found: Original) -> None:
     given = st.file_uploader("A forget set exported here (CSV or JSON)", ["csv", "json"], key="file.upload", max_upload_size=MAX_IMPORT_BYTES // 1_000_000)
 
     def apply() -> None:
-        with _told():
-            loaded = read_forget_set(given.getvalue(), state.spec.dataset, found.meta["dataset_hash"])
-            check_ids(loaded.ids, found.ids, found.meta["total"], "file")
-            forget = state.forget.named(loaded.name or state.forget.name)
-            for i, how in zip(loaded.ids, loaded.provenance, strict=True):
-                forget = forget.add([i], how) if len(loaded) < 500 else forget
-            state.choose(forget if len(loaded) < 500 else forget.add(loaded.ids, "imported"))
+        with telling():
+            loaded = fitting(given.getvalue(), found, "file")
+            known = set(state.forget.ids)
+            fresh = [(i, how) for i, how in zip(loaded.ids, loaded.provenance, strict=True) if i not in known]
+            ids, hows = zip(*fresh, strict=True) if fresh else ((), ())
+            forget = replace(state.forget, ids=state.forget.ids + ids, provenance=state.forget.provenance + hows)
+            state.choose(forget.named(loaded.name or forget.name))
 
     st.button("Add", key="file.add", disabled=given is None, on_click=apply)
 
@@ -112,24 +117,27 @@ def _add(state: Studio, ids, how: str) -> None:
     state.choose(state.forget.add([int(i) for i in ids], how))
 
 
-class _told:
-    """Shows a BadInput at the top of the page instead of losing what the person typed."""
+def fitting(content: bytes, found: Original, field: str) -> ForgetSet:
+    """A forget set that was exported or saved, if all of it can be chosen here. Raises BadInput."""
+    forget = read_forget_set(content, found.meta["dataset"], found.meta["dataset_hash"], field)
+    check_ids(forget.ids, found.ids, found.meta["total"], field)
+    return forget
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, kind, error, trace) -> bool:
-        if isinstance(error, BadInput):
-            st.session_state["selecting.error"] = str(error)
-            return True
-        return False
+@contextmanager
+def telling() -> Iterator[None]:
+    """Leaves the message of a BadInput for `told`, so that a refused selection loses nothing."""
+    try:
+        yield
+    except BadInput as error:
+        st.session_state["selecting.error"] = str(error)
 
 
 def told() -> None:
     """Draw the message of a selection that was refused, once."""
     message = st.session_state.pop("selecting.error", None)
     if message:
-        st.error(message, icon=":material/error:")
+        st.error(plain(message), icon=":material/error:")
 
 
 def table(found: Original, ids: tuple[int, ...], provenance: tuple[str, ...]) -> pd.DataFrame:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 
 import streamlit as st
 
 from pages.parts.backend import backend, original
+from unlearn_core import data, methods, models
 from unlearn_core.data.forget import ForgetSet, read_forget_set
 from unlearn_core.errors import BadInput
-from unlearn_core.runs import api
 from unlearn_core.runs.demo import default_spec
-from unlearn_core.runs.spec import OriginalSpec
+from unlearn_core.runs.spec import OriginalSpec, RunSpec
+from unlearn_core.runs.store import Job
 
 KEY = "studio"
 UNDO_STEPS = 50
+REOPENED = "reopened run"
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Studio:
     """spec: the original that is open. forget: the chosen set. run: key of the run on screen, if any.
 
     token: where the chosen set is kept in the store, so that a reload of the browser finds it again.
+    notice: what to say when the Studio is drawn next; a toast would not outlive the change of page.
     """
 
     spec: OriginalSpec
@@ -31,6 +35,7 @@ class Studio:
     past: list[ForgetSet] = field(default_factory=list)
     token: str = ""
     run: str = ""
+    notice: str = ""
 
     def choose(self, forget: ForgetSet) -> None:
         """Replace the chosen set; the one before can be brought back by `undo`."""
@@ -44,8 +49,9 @@ class Studio:
             self._set(self.past.pop())
 
     def open(self, spec: OriginalSpec) -> None:
-        """Switch to another original; ids mean something else there, so the chosen set starts anew."""
+        """Switch to another original; ids mean something else there, so the chosen set starts anew and the old one is kept."""
         if spec.key != self.spec.key:
+            self._keep()
             self.spec, self.forget, self.past, self.token, self.run = spec, ForgetSet(), [], "", ""
             st.query_params.clear()
 
@@ -57,12 +63,45 @@ class Studio:
         else:
             st.query_params.pop("run", None)
 
+    def switch_to(self, key: str) -> bool:
+        """Put a run on screen with its instances chosen, on its own original; False, and nothing changes, if there is no such run."""
+        spec = run_spec(key)
+        if spec is None:
+            return False
+        if spec.original.key != self.spec.key:
+            self.open(spec.original)
+            self.forget = ForgetSet().add(spec.forget, REOPENED)
+        elif set(spec.forget) != set(self.forget.ids):
+            self.choose(ForgetSet().add(spec.forget, REOPENED))
+        self.run = key
+        return True
+
     def _set(self, forget: ForgetSet) -> None:
         self.forget = forget
-        self.token = self.token or secrets.token_hex(8)
         opened = original(self.spec.key)
+        if opened is None:
+            return
+        self.token = self.token or secrets.token_hex(8)
         backend().store.save_forget_set(self.token, self.spec.key, "", forget.to_json(self.spec.dataset, opened.meta["dataset_hash"]))
         st.query_params["set"] = self.token
+
+    def _keep(self) -> None:
+        """Save the chosen set under a name, unless it is empty, saved already or that of the run on screen."""
+        opened, shown = original(self.spec.key), run_spec(self.run)
+        if opened is None or not self.forget or (shown and set(shown.forget) == set(self.forget.ids)):
+            return
+        store, name = backend().store, f"Selection of {_now()}"
+        about = self.spec.dataset, opened.meta["dataset_hash"]
+        if all(row["content"] != self.forget.to_json(*about) for row in store.forget_sets(self.spec.key)):
+            store.save_forget_set(secrets.token_hex(8), self.spec.key, name, self.forget.named(name).to_json(*about))
+            self.notice = f"What was chosen ({len(self.forget):,}) is kept as “{name}” among the saved sets of {opened.meta['title']}."
+
+
+def _now() -> str:
+    """The time of day where the browser is."""
+    ahead = st.context.timezone_offset  # minutes; None without a browser
+    now = datetime.now(None if ahead is None else timezone(timedelta(minutes=-ahead)))
+    return f"{now.day} {now:%b %H:%M}"
 
 
 def studio() -> Studio:
@@ -73,16 +112,38 @@ def studio() -> Studio:
     for name, value in (("run", found.run), ("set", found.token)):  # other pages drop what the address held
         if value and st.query_params.get(name) != value:
             st.query_params[name] = value
+    if found.notice:
+        st.toast(found.notice, icon=":material/bookmark:")
+        found.notice = ""
     return found
 
 
 def reopen(key: str) -> Studio | None:
     """The state in which a stored or running run is on screen; None if there is no such run."""
+    spec = run_spec(key)
+    return Studio(spec.original, ForgetSet().add(spec.forget, REOPENED), run=key) if spec else None
+
+
+def run_spec(key: str) -> RunSpec | None:
+    """What a run was asked to do; None if there is no such run, or none that this version understands."""
     job = backend().store.job(key) if key.isalnum() else None
-    if job is None or job.kind not in ("run", "evidence"):
+    return readable(job) if job and job.kind in ("run", "evidence") else None
+
+
+def readable(job: Job) -> RunSpec | None:
+    """The spec of a run's job; None if another version made it and this one lacks what it names."""
+    try:
+        spec = RunSpec.from_dict(job.spec)
+        for known, name in ((methods, spec.method), (data, spec.original.dataset), (models, spec.original.model)):
+            known.info(name)
+    except (KeyError, TypeError, BadInput):
         return None
-    spec = api.RunSpec.from_dict(job.spec)
-    return Studio(spec.original, ForgetSet().add(spec.forget, "reopened run"), run=key)
+    return spec
+
+
+def no_run() -> None:
+    """Say that a run is not there."""
+    st.toast("There is no run at this address here. It may have been deleted, or made on another machine or by another version.", icon=":material/link_off:")
 
 
 def _from_address() -> Studio:
@@ -91,7 +152,7 @@ def _from_address() -> Studio:
         if opened := reopen(run):
             state = opened
         else:
-            st.toast(f"There is no run {run[:24]} here. It may have been deleted, or made on another machine.", icon=":material/link_off:")
+            no_run()
             st.query_params.pop("run", None)
     token = st.query_params.get("set")
     kept = store.forget_set(token) if token and token.isalnum() else None

@@ -7,7 +7,8 @@ import streamlit as st
 
 from pages.parts import forms, opening
 from pages.parts.backend import backend
-from pages.parts.state import Studio
+from pages.parts.plain import plain
+from pages.parts.state import Studio, run_spec
 from unlearn_core import methods
 from unlearn_core.errors import BadInput
 from unlearn_core.runs import api
@@ -18,17 +19,19 @@ GOALS = {"undo": "Goal: be like a model that never saw the points.", "misclassif
 
 
 def form(state: Studio, found: Original) -> None:
-    """Method, parameters, seeds and the button."""
+    """Method, parameters, seeds and the button; starts from what the run on screen was asked to do."""
     known = methods.registry()
-    name = st.selectbox("Method", list(known), format_func=lambda n: known[n].title, key="method")
+    last = run_spec(state.run)
+    at = f".{state.run}" if last else ""
+    name = st.selectbox("Method", list(known), index=list(known).index(last.method) if last else 0, format_func=lambda n: known[n].title, key=f"method{at}")
     method = known[name]
     st.caption(f"{method.summary} {GOALS[method.goal]} Cost: {method.cost}. Source: {method.paper}.")
     if method.alpha:
         st.caption(f"**α**: {method.alpha} α values of different methods cannot be compared.")
-    params = forms.fields(method.params, f"method.{name}")
+    params = forms.fields(method.params, f"method{at}.{name}", last.params if last and last.method == name else None)
     left, right = st.columns(2)
-    retrains = left.number_input("Retrained models", 0, MAX_RETRAINS, 3, key="retrains", help="Models trained without the forget set, as the reference. At least 3 for a verdict; more make it sharper.")
-    seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="Draws the order of the method's batches.")
+    retrains = left.number_input("Retrained models", 0, MAX_RETRAINS, last.retrains if last else 3, key=f"retrains{at}", help="Models trained without the forget set, as the reference. At least 3 for a verdict; more make it sharper.")
+    seed = right.number_input("Seed", 0, 2**31 - 1, last.seed if last else 0, key=f"seed{at}", help="Draws the order of the method's batches.")
     _warnings(state, found)
     count = len(state.forget)
     label = f"Unlearn {count:,} instance{'s' if count != 1 else ''}" if count else "Unlearn"
@@ -40,7 +43,7 @@ def _submit(state: Studio, found: Original, method: str, params: dict, seed: int
     try:
         spec = api.request(found, state.forget.ids, method, params, seed, retrains, opening.run_device())
     except BadInput as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         return
     api.submit_run(backend().store, spec)
     state.show(spec.key)

@@ -35,7 +35,7 @@ def person() -> list[tuple[str, str, str]]:
     from playwright.sync_api import sync_playwright
 
     rows = []
-    with tempfile.TemporaryDirectory() as store, sync_playwright() as driver:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as store, sync_playwright() as driver:
         process, address = start(ROOT / "app.py", {"UNLEARN_STORE": store})
         browser = driver.chromium.launch(executable_path=chromium(), args=FLAGS)
         try:

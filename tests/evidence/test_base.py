@@ -7,7 +7,7 @@ import pytest
 from evidence.subjects import make_subject
 from scipy import stats
 
-from unlearn_core.evidence.base import Measure, awaited, missing, per_model, retrained_band, to_retrained
+from unlearn_core.evidence.base import Measure, Retrained, awaited, missing, per_model, retrained_band, to_retrained
 
 
 def test_interval_is_the_t_prediction_interval():
@@ -41,7 +41,7 @@ class Models:
     """Stands in for a Subject: k retrained models and one more, equally distributed, as the unlearned one."""
 
     def __init__(self, k):
-        self.retrained, self.unlearned, self.k = [None] * k, True, k
+        self.retrained, self.unlearned, self.k, self.settings = [None] * k, True, k, {}
 
     def names(self):
         return ["original", "unlearned", *(f"retrained:{i}" for i in range(self.k))]
@@ -94,3 +94,17 @@ def test_measures_survive_json():
     for m in (Measure("a.b.g", "g", 1.0, 2.0, band, ci=(0.1, 0.2), null=(0.0, 1.0), n=3), missing("a.b", "g", "why", 4)):
         assert Measure.from_dict(json.loads(json.dumps(m.to_dict()))) == m
         assert m.family == "a.b"
+
+
+@pytest.mark.parametrize(("original", "unlearned", "verdict"), [
+    (5.0, 1.0, "like retrained"), (5.0, 6.0, "still different"), (1.0, 6.0, "moved away"), (1.0, 1.2, "cannot tell"), (None, 1.0, None),
+])  # fmt: skip
+def test_a_verdict_says_what_the_untouched_original_would_have_shown(original, unlearned, verdict):
+    band = Retrained((0.9, 1.0, 1.1), 1.0, 0.5, 1.5)
+    assert Measure("utility.loss.forget", "forget", original, unlearned, band).verdict() == verdict
+
+
+def test_a_value_on_the_edge_is_inside_whatever_floating_point_makes_of_it():
+    band = Retrained((26 / 27,) * 3, 26 / 27, 0.962962962962963, 1.04)
+    assert Measure("utility.accuracy.test", "test", 1.0, 0.9629629629629629, band).inside()
+    assert not Measure("utility.accuracy.test", "test", 1.0, 0.9629, band).inside()

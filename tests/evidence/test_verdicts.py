@@ -320,14 +320,17 @@ def test_each_part_is_judged_with_a_correction_from_others():
 
 def test_no_judgement_uses_a_correction_from_its_own_model_or_instance(monkeypatch):
     pool, full = small_pool()
+    pool.mean[0], phi = 99.0, full(3, 1)  # far from the others, so that its own flags can be read off at the last knot
+    phi[:, 0] = 99.0
     for marked in ((slice(None), slice(0, 1)), (slice(0, 1), slice(None))):  # the first instance; the first of three models
         def marking(pool, retrained, never, marked=marked):
             return v.Correction(np.array([-99.0, 99]), np.full(2, 1e6 * never[marked].any()), np.full(2, 99.0), 1.0)
 
         monkeypatch.setattr(v, "correction_of", marking)
-        found = v.calibrate(pool, full(3, 1)).after.over_forgotten
+        found = v.calibrate(pool, phi).after
         # Only those opposite to the mark are pushed over: half of the instances, one model of three.
-        assert found == pytest.approx(0.5 if marked[0] == slice(None) else 1 / 3, abs=0.1)
+        assert found.over_forgotten == pytest.approx(0.5 if marked[0] == slice(None) else 1 / 3, abs=0.1)
+        assert found.over_forgotten_at[-1] == (0 if marked[0] == slice(None) else pytest.approx(1 / 3))
 
 
 def test_a_matched_pool_needs_no_correction():

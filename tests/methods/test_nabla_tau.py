@@ -230,3 +230,13 @@ def test_batch_norm_statistics_stay_or_follow():
         moved = {name for name, value in model.named_buffers() if not torch.equal(value, before[name])}
         assert bool(moved) == (mode == "updated")
         assert not any("standardise" in name for name in moved)
+
+
+def test_a_forget_term_that_never_acts_is_said(trained, moons):
+    x, y = training.tensors(moons, "cpu")
+    hard = [i for i in moons.planted["mislabelled"].tolist() if training.mean_loss(trained[0], x, y, torch.tensor([i])) > 1.0]
+    _, chosen, notes = apply(trained, moons, hard, "nabla_tau", passes=1)
+    assert chosen["acted_steps"] == 0 and "never acted" in notes[0]
+    easy = [i for i in moons.splits.train[:60].tolist() if training.mean_loss(trained[0], x, y, torch.tensor([i])) < 0.01]
+    _, chosen, notes = apply(trained, moons, easy, "nabla_tau", passes=1)
+    assert chosen["acted_steps"] > 0 and not notes

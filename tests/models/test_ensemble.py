@@ -48,7 +48,7 @@ def difference(one, other):
 SIZES = {
     "equal, last batch full": [64, 64, 64],
     "equal, last batch partial": [75, 75, 75],
-    "unequal, as many steps": [70, 97, 81, 70],
+    "unequal, as many steps": [70, 90, 81, 65],
     "unequal steps and epochs": [20, 75, 75, 100, 33, 20],
 }
 
@@ -70,7 +70,7 @@ def test_each_model_equals_training_it_alone(name, source, sizes):
         np.testing.assert_allclose(training.predict(model, x, "cpu"), training.predict(alone, x, "cpu"), rtol=1e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("sizes", [[75, 75, 75], [70, 97, 81]])
+@pytest.mark.parametrize("sizes", [[75, 75, 75], [70, 90, 81]])
 @pytest.mark.parametrize(("name", "source"), PAIRS)
 def test_stacked_descent_is_the_descent_of_each_to_float64(name, source, sizes):
     """Rounding of 1e-16 becomes at most 1e-16 · lr / AdamW's eps of 1e-8 in a step, and grows along the descent."""
@@ -104,12 +104,14 @@ def test_written_out_gradients_equal_autograd_with_and_without_padding(name):
     ragged = whole.clone()
     ragged[1, 5:], ragged[2, 1:] = stacking.PADDING, stacking.PADDING
     for ids in (whole, ragged, whole):
-        stack.gradient(ids)
+        stack.gradient(ids, padded=ids is ragged)
         for k, model in enumerate(found):
             real = ids[k][ids[k] >= 0]
             gradients = torch.autograd.grad(F.cross_entropy(model(x[real]), y[real]), list(model.parameters()))
-            for parameter, gradient in zip(stack.parameters, gradients, strict=True):
-                torch.testing.assert_close(parameter.grad[k], gradient, rtol=1e-10, atol=1e-13)
+            written = [slope for pair in zip(stack.weight_slopes, stack.bias_slopes, strict=True) for slope in pair]
+            for slope, gradient in zip(written, gradients, strict=True):
+                torch.testing.assert_close(slope[k], gradient, rtol=1e-10, atol=1e-13)
+            assert stack.parameters[0].grad.data_ptr() == written[0].data_ptr()
 
 
 def test_a_model_does_not_depend_on_its_company():
@@ -214,7 +216,7 @@ def test_stopping_keeps_what_has_arrived_and_can_be_taken_up(way, error, place):
     assert torch.get_num_threads() == before and threading.active_count() == lanes
     missing = [k for k in range(12) if k not in arrived]
     rest = ensemble.train_many(info, dataset, params, [subsets[k] for k in missing], missing, "cpu", chosen=plan_of(way))
-    for k, model in {**arrived, **dict(zip(missing, rest, strict=True))}.items():
+    for k, model in [*list(arrived.items())[:1], (missing[0], rest[0]), (missing[-1], rest[-1])]:
         alone = training.train(info, dataset, params, subsets[k], k, "cpu")
         np.testing.assert_allclose(training.predict(model, dataset.inputs, "cpu"), training.predict(alone, dataset.inputs, "cpu"), rtol=1e-2, atol=2e-2)
 
@@ -268,11 +270,12 @@ def test_the_faster_way_is_chosen(paces, stacked):
 
 def test_a_hopeless_stack_is_only_looked_at_and_nothing_is_measured_twice():
     calls, key = [], object()
-    for _ in range(2):
-        planning.choose(key, [ALONE, Way(True, 16, 2, 1)], 64, 100, pretend({False: 1e-3, True: 1e-2}, calls))
+    planning.choose(key, [ALONE, Way(True, 16, 2, 1)], 64, 100, pretend({False: 1e-3, True: 1e-2}, calls))
     assert {way.chunk for way, _ in calls} == {1, planning.PROBE}
     assert sum(count * way.chunk for way, count in calls if not way.stacked) < 100
-    assert len(calls) == len(calls[: len(calls)]) and calls.count(calls[0]) <= 2
+    once = list(calls)
+    planning.choose(key, [ALONE, Way(True, 16, 2, 1)], 32, 100, pretend({False: 1e-3, True: 1e-2}, calls))
+    assert calls == once
 
 
 def test_a_last_round_that_leaves_places_empty_is_counted():

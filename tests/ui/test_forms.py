@@ -39,7 +39,8 @@ def test_every_dataset_has_its_settings(empty, name):
     info = data.info(name)
     assert info.description in app.texts()
     for param in info.params:
-        assert {f"open.{name}.{param.name}", f"open.{name}.{param.name}.auto"} & app.keys
+        key = f"open.{app.state.spec.key}.{name}.{param.name}"
+        assert {key, f"{key}.auto"} & app.keys
     assert app.widget(f"open.model.{name}").options == [m.title for m in models.suited(info).values()]
 
 

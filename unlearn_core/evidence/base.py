@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -31,6 +32,11 @@ class Definition:
     unit: str
     verdict: bool = True
     source: str = ""
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The values that a measure of this unit can take; intervals are shown within it."""
+        return {"share": (0.0, 1.0), "accuracy": (0.0, 1.0), "AUC": (0.0, 1.0), "bits": (0.0, 1.0), "nats": (0.0, math.inf)}.get(self.unit, (-math.inf, math.inf))
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,26 @@ class Measure:
     def family(self) -> str:
         return self.id.removesuffix("." + self.group)
 
-    def inside(self) -> bool | None:
-        """Whether the unlearned value lies in the retrained interval; None where that cannot be said."""
-        if self.refused or self.unlearned is None or self.retrained is None or self.retrained.low is None:
+    def inside(self, value: float | None = None) -> bool | None:
+        """Whether `value` (the unlearned one by default) lies in the retrained interval; None where that cannot be said."""
+        value = self.unlearned if value is None else value
+        if self.refused or value is None or self.retrained is None or self.retrained.low is None:
             return None
-        return self.retrained.low <= self.unlearned <= self.retrained.high
+        low, high = self.retrained.low, self.retrained.high
+        dust = 1e-9 * max(1.0, abs(low), abs(high))  # of floating point; a tie is inside
+        return low - dust <= value <= high + dust
+
+    def verdict(self) -> str | None:
+        """What the unlearned value shows, given where the untouched original lies.
+
+        "like retrained": the original lay outside the retrained interval, the unlearned model lies inside.
+        "still different": both outside. "moved away": only the unlearned one outside. "cannot tell": both
+        inside, so this measure cannot show forgetting. None without interval or original.
+        """
+        after, before = self.inside(), self.inside(self.original) if self.original is not None else None
+        if after is None or before is None:
+            return None
+        return {(False, True): "like retrained", (False, False): "still different", (True, False): "moved away", (True, True): "cannot tell"}[(before, after)]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -160,6 +181,8 @@ class Evidence:
 def awaited(subject: Subject) -> str | None:
     """Why a verdict cannot be given yet, in plain words; None once there are enough retrained models."""
     k = len(subject.retrained)
+    if subject.settings.get("retrains") == 0:
+        return "no retrained models were asked for"
     if not k:
         return "the retrained models are not there yet"
     return f"a verdict needs {MIN_RETRAINS} retrained models, {k} so far" if k < MIN_RETRAINS else None

@@ -33,15 +33,16 @@ EVIDENCE = Evidence(
         Definition(
             "structure.residual_similarity", "Remaining old neighbourhood",
             "How much of the forgotten instances' old neighbourhood is left beyond what retraining keeps anyway: 0 is like "
-            "retraining, 1 means that nothing changed, and below 0 they were moved further than retraining moves them.",
-            "share",
+            "retraining, 1 means that nothing changed, and below 0 they were moved further than retraining moves them. Every method that starts from the original's "
+            "weights keeps more of it than a fresh training does.",
+            "ratio",
         ),
         Definition(
             "structure.preservation", "Structure preservation",
             "Kept neighbours of retained instances on a scale where 0 is chance and 1 is what two retrained models share with "
             "each other. Above 1 the model stayed closer to the original than a fresh training would, as every short "
             "fine-tuning does.",
-            "share", verdict=False,
+            "ratio", verdict=False,
         ),
         Definition(
             "structure.relation_drift", "Drift of class relations",

@@ -17,7 +17,7 @@ def figure(*, x: str = "", y: str = "", height: int = 340, legend: bool = True) 
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         showlegend=legend,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
         hoverlabel={"namelength": -1},
         xaxis={"title": x, "automargin": True},
         yaxis={"title": y, "automargin": True},
@@ -30,11 +30,11 @@ def triples(measures: list[Measure], labels: list[str], *, x: str, height: int |
 
     measures: rows from top to bottom; labels: their names. Measures without a value leave their row empty.
     """
-    fig = figure(x=x, height=height or 70 + 44 * len(measures))
+    fig = figure(x=x, height=height or 112 + 46 * len(measures))
     rows = list(range(len(measures)))[::-1]
     band = [(row, m.retrained) for row, m in zip(rows, measures, strict=True) if m.retrained and m.retrained.low is not None]
     for row, retrained in band:
-        fig.add_shape(type="rect", x0=retrained.low, x1=retrained.high, y0=row - 0.3, y1=row + 0.3, line_width=0, fillcolor=MODEL_COLOURS["retrained"], opacity=0.16, layer="below")
+        fig.add_shape(type="rect", x0=retrained.low, x1=retrained.high, y0=row - 0.3, y1=row + 0.3, line_width=0, fillcolor=MODEL_COLOURS["retrained"], opacity=0.26, layer="below")
     ticks = [(row, v) for row, m in zip(rows, measures, strict=True) if m.retrained for v in m.retrained.values]
     for who, points in {
         "retrained": ticks,

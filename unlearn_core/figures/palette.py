@@ -6,7 +6,8 @@ BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8A8F98"
 CLASSES = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, YELLOW, GREY)
 
 # The three models keep one colour and one marker on every chart.
-ORIGINAL, UNLEARNED, RETRAINED = GREY, VERMILLION, BLUE
+# Retrained is the blue a little lighter, to be seen on a dark ground too.
+ORIGINAL, UNLEARNED, RETRAINED = GREY, VERMILLION, "#2389CC"
 MODEL_COLOURS = {"original": ORIGINAL, "unlearned": UNLEARNED, "retrained": RETRAINED}
 MODEL_SYMBOLS = {"original": "circle-open", "unlearned": "diamond", "retrained": "line-ns-open"}
 

@@ -23,8 +23,8 @@ class Task:
     the device; the id tensors below say which of them the method may use, and a split that the
     method did not declare under `needs` is None. share: |forget| / |train|.
     train(seed): a fresh model of the original's recipe on the retain set.
-    watch(model): reports live accuracy, and is True when retained accuracy lost more than half of what
-    the original had beyond always answering the most frequent class; methods that take steps stop then. chosen: what "auto" became, for the
+    watch(model): reports live accuracy, and is True when retained accuracy collapsed (below half of the
+    original's, or close to always answering the most frequent class); methods that take steps stop then. chosen: what "auto" became, for the
     record. notes: sentences for the person.
     """
 

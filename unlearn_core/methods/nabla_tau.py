@@ -66,6 +66,7 @@ def run(task: Task) -> Classifier:
     generator = torch.Generator().manual_seed(task.seed)
     per_epoch = math.ceil(len(task.forget) / chosen["forget_batch"])
     state = {"alpha": alpha0, "unseen": 0.0}
+    acted = torch.zeros((), device=x.device)
 
     def endless_retain() -> Iterator[Tensor]:
         while True:
@@ -83,6 +84,7 @@ def run(task: Task) -> Classifier:
     def loss(forget: Tensor, retain: Tensor) -> Tensor:
         forget_loss = F.cross_entropy(model(x[forget]), y[forget])
         retain_loss = F.cross_entropy(model(x[retain]), y[retain])
+        acted.add_((forget_loss.detach() < state["unseen"]).float())
         return objective(state["alpha"], state["unseen"], forget_loss, retain_loss)
 
     optimise(
@@ -92,6 +94,12 @@ def run(task: Task) -> Classifier:
         progress=task.progress,
         after_epoch=task.watch,
     )  # fmt: skip
+    task.chosen["acted_steps"] = int(acted.item())
+    if not task.chosen["acted_steps"]:
+        task.notes.append(
+            "The forget term never acted: the model's loss on the chosen instances was above that on unseen data from the start, "
+            "so what you see is fine-tuning on the rest, and α made no difference to it."
+        )
     return model
 
 
@@ -108,11 +116,11 @@ METHOD = Method(
     run=run,
     alpha="Weight of the forget term against the retain term at the start; it falls linearly to zero.",
     params=(
-        Param("alpha", "float", AUTO, "Weight of forgetting against retaining.", 0.0, ALPHA_MAX, auto=f"{AUTO_ALPHA:g}, or 5/3 of the forget share if that is more (at most {ALPHA_MAX:g}); with the paper preset 5/3 of the forget share", title="α"),
+        Param("alpha", "float", AUTO, "Weight of forgetting against retaining.", 0.0, ALPHA_MAX, manual=AUTO_ALPHA, auto=f"{AUTO_ALPHA:g}, or 5/3 of the forget share if that is more (at most {ALPHA_MAX:g}); with the paper preset 5/3 of the forget share", title="α"),
         Param("preset", "choice", "auto", "auto scales batch and steps to the data; paper follows the publication to the letter, which on small data is close to doing nothing.", choices=("auto", "paper")),
-        Param("passes", "float", AUTO, "Passes over the retain set.", 0.1, 100, auto=f"{AUTO_PASSES:g}; with the paper preset {PAPER_PASSES:g}"),
-        Param("batch", "int", AUTO, "Retained instances per step.", 1, 4096, auto=f"as many as give {AUTO_STEPS} steps, at most {PAPER_BATCH}; with the paper preset {PAPER_BATCH}", advanced=True),
-        Param("lr", "float", AUTO, "Learning rate of AdamW; it falls to a tenth.", 1e-6, 1.0, auto=f"{AUTO_LR:g}", title="Learning rate", advanced=True),
+        Param("passes", "float", AUTO, "Passes over the retain set.", 0.1, 100, manual=AUTO_PASSES, auto=f"{AUTO_PASSES:g}; with the paper preset {PAPER_PASSES:g}"),
+        Param("batch", "int", AUTO, "Retained instances per step.", 1, 4096, manual=64, auto=f"as many as give {AUTO_STEPS} steps, at most {PAPER_BATCH}; with the paper preset {PAPER_BATCH}", advanced=True),
+        Param("lr", "float", AUTO, "Learning rate of AdamW; it falls to a tenth.", 1e-6, 1.0, manual=AUTO_LR, auto=f"{AUTO_LR:g}", title="Learning rate", advanced=True),
         Param("statistics", "choice", "frozen", "Whether BatchNorm statistics stay as they are (frozen) or follow the unlearning batches (updated).", choices=("frozen", "updated"), advanced=True),
     ),
     order=1,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unlearn_core.models.classifier import Classifier
 
 LEAST_STEPS = 900
+RECIPE_VERSION = 1  # changes whenever the training loop gives other weights for the same recipe
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class ModelInfo:
     """Declaration of an architecture.
 
     `build(input_shape, classes, params) -> Classifier` draws fresh weights from torch's global seed.
-    params hold the architecture's own choices and the training recipe (see `recipe`).
+    params hold the architecture's own choices and the training recipe (see `recipe`). version changes
+    whenever the same parameters give another network.
     """
 
     name: str
@@ -29,13 +31,14 @@ class ModelInfo:
     build: Callable[[tuple[int, ...], int, dict[str, Any]], Classifier]
     params: tuple[Param, ...]
     order: int = 100
+    version: int = 1
 
 
 def recipe(*, epochs: int, batch: int = 64, lr: float = 1e-3, weight_decay: float = 1e-4) -> tuple[Param, ...]:
     """The training recipe that every architecture declares, with this architecture's defaults."""
     rule = f"{epochs}, or as many as {LEAST_STEPS} steps need on a small dataset"
     return (
-        Param("epochs", "int", AUTO, "Passes over the training data.", 1, 2000, auto=rule),
+        Param("epochs", "int", AUTO, "Passes over the training data.", 1, 2000, auto=rule, manual=epochs),
         Param("usual_epochs", "int", epochs, "What epochs = auto means on a dataset that is large enough.", 1, 2000, advanced=True),
         Param("batch", "int", batch, "Instances per step.", 1, 65_536),
         Param("lr", "float", lr, "Learning rate of AdamW; it falls to zero along a half cosine.", 1e-6, 1.0, title="Learning rate"),

@@ -21,7 +21,8 @@ def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Class
     def block(before: int, after: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
 
-    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(width * 8, 64), nn.ReLU())
+    rows, columns = (-(-size // 4) for size in shape[1:])  # two poolings that round up
+    pooled = nn.Sequential(nn.Flatten(), nn.Linear(2 * width * rows * columns, 64), nn.ReLU())
     stages = {"block1": block(channels, width), "block2": block(width, 2 * width), "features": pooled}
     return Classifier(shape, stages, nn.Linear(64, classes))
 

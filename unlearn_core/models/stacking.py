@@ -42,29 +42,33 @@ def descend(
     """`training.descend` for each of `models` on its own `subsets[k]` with `seeds[k]`, all at once.
 
     The models change in place and end in evaluation mode; standardise is fitted before. All must need the
-    same number of steps per epoch, for `Mapped` the same number of instances. `progress` is called before
-    each step; what it raises ends the training and leaves the models as they were.
+    same number of steps per epoch, for `Mapped` the same number of instances (else ValueError). `progress` is
+    called before each step; what it raises ends the training and leaves the models as they were.
     """
+    steps_per_epoch = -(-len(subsets[0]) // batch)
+    if any(-(-len(ids) // batch) != steps_per_epoch or kind(models[0]) is Mapped and len(ids) != len(subsets[0]) for ids in subsets):
+        raise ValueError("these subsets cannot share a stack")
     stack = kind(models[0])(models, x, y)
     optimiser = training.adamw(stack.parameters, lr, weight_decay)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    steps_per_epoch = -(-len(subsets[0]) // batch)
     steps, step = epochs * steps_per_epoch, 0
     schedule = training.cosine(steps)
     for _ in range(epochs):
-        for ids in _batches(subsets, batch, generators):
+        for ids, padded in _batches(subsets, batch, generators):
             progress(step / steps)
             optimiser.param_groups[0]["lr"] = lr * schedule(step)
-            stack.gradient(ids)
+            stack.gradient(ids, padded)
             optimiser.step()
             step += 1
     stack.unstack()
 
 
-def _batches(subsets: Sequence[Tensor], size: int, generators: Sequence[torch.Generator]) -> Iterator[Tensor]:
-    """One pass of every model over its own subset: ids [K, size or less], filled up with PADDING where one has fewer."""
+def _batches(subsets: Sequence[Tensor], size: int, generators: Sequence[torch.Generator]) -> Iterator[tuple[Tensor, bool]]:
+    """One pass of every model over its own subset: ids [K, size or less], filled up with PADDING where one has fewer, and whether any has."""
     passes = [next(training.batches(ids, len(ids), generator)) for ids, generator in zip(subsets, generators, strict=True)]
-    yield from nn.utils.rnn.pad_sequence(passes, batch_first=True, padding_value=PADDING).split(size, dim=1)
+    fewest, most = min(map(len, passes)), max(map(len, passes))
+    for j, ids in enumerate(nn.utils.rnn.pad_sequence(passes, batch_first=True, padding_value=PADDING).split(size, dim=1)):
+        yield ids, min((j + 1) * size, most) > fewest
 
 
 class Mapped:
@@ -81,8 +85,8 @@ class Mapped:
         self.parameters = nn.ParameterList(self.values.values())
         self.forward = torch.func.vmap(lambda values, buffers, inputs: torch.func.functional_call(skeleton, (values, buffers), (inputs,)))
 
-    def gradient(self, ids: Tensor) -> None:
-        """Leave the gradient of every model's mean cross-entropy over `ids` [K, B] in the parameters."""
+    def gradient(self, ids: Tensor, padded: bool = False) -> None:
+        """Leave the gradient of every model's mean cross-entropy over `ids` [K, B], all real, in the parameters."""
         flat = ids.flatten()
         logits = self.forward(self.values, self.buffers, self.x[flat].unflatten(0, ids.shape))
         for parameter in self.parameters:
@@ -123,14 +127,13 @@ class Dense:
         self.mean, self.scale = (torch.stack([getattr(m.standardise, name).expand(x.shape[1:]).flatten() for m in models])[:, None] for name in ("mean", "scale"))
         layers = [_linear_layers(model) for model in models]
         self.relu = [relu for _, relu in layers[0]]
-        self.parameters = nn.ParameterList()
-        for same in zip(*layers, strict=True):
-            for values in ([layer.weight for layer, _ in same], [layer.bias for layer, _ in same]):
-                parameter = nn.Parameter(torch.stack(values))
-                parameter.grad = torch.empty_like(parameter)
-                self.parameters.append(parameter)
-        values = list(self.parameters)
+        stacked = [torch.stack(same) for same in zip(*([p for layer, _ in found for p in (layer.weight, layer.bias)] for found in layers), strict=True)]
+        flat = nn.Parameter(torch.cat([value.flatten() for value in stacked]))
+        flat.grad = torch.empty_like(flat)
+        self.parameters = nn.ParameterList([flat])  # one tensor, so that a step of the optimiser is one call
+        values, slopes = ([part.view_as(value) for part, value in zip(whole.split([v.numel() for v in stacked]), stacked, strict=True)] for whole in (flat.detach(), flat.grad))
         self.weights, self.biases = values[::2], values[1::2]
+        self.weight_slopes, self.bias_slopes = slopes[::2], slopes[1::2]
         self.classes = torch.arange(self.biases[-1].shape[1], device=x.device)[:, None]
         self.buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
 
@@ -142,9 +145,9 @@ class Dense:
         return self.buffers[b]
 
     @torch.no_grad()
-    def gradient(self, ids: Tensor) -> None:
-        """Leave the gradient of every model's mean cross-entropy over its real `ids` [K, B] in the parameters."""
-        real, flat = ids != PADDING, ids.clamp(min=0).flatten()
+    def gradient(self, ids: Tensor, padded: bool = False) -> None:
+        """Leave the gradient of every model's mean cross-entropy over its `ids` [K, B] in the parameter; padded: some are PADDING."""
+        flat = (ids.clamp(min=0) if padded else ids).flatten()
         values, slopes = self._buffers(ids.shape[1])
         inputs = self.x.index_select(0, flat).unflatten(0, ids.shape)
         inputs = inputs.sub_(self.mean).div_(self.scale)
@@ -158,11 +161,15 @@ class Dense:
         torch.baddbmm(self.biases[-1][..., None], self.weights[-1], h[-1].mT, out=values[-1])
         slope = torch.softmax(values[-1], 1, out=slopes[-1])
         slope.sub_((self.y[flat].unflatten(0, ids.shape)[:, None] == self.classes).to(slope.dtype))
-        slope.mul_((real / real.sum(1, keepdim=True)).to(slope.dtype)[:, None])
+        if padded:
+            real = (ids != PADDING).to(slope.dtype)
+            slope.mul_((real / real.sum(1, keepdim=True))[:, None])
+        else:
+            slope.div_(ids.shape[1])
         slope = slope.mT
         for j in range(last, -1, -1):
-            torch.bmm(slope.mT, h[j], out=self.weights[j].grad)
-            torch.sum(slope, 1, out=self.biases[j].grad)
+            torch.bmm(slope.mT, h[j], out=self.weight_slopes[j])
+            torch.sum(slope, 1, out=self.bias_slopes[j])
             if j:
                 slope = torch.bmm(slope, self.weights[j], out=slopes[j - 1])
                 if self.relu[j - 1]:

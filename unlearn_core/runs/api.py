@@ -85,8 +85,12 @@ def request(original: Original, forget: Any, method: str, params: dict | None = 
 
 def submit_original(store: Store, spec: OriginalSpec) -> Job | None:
     """Queue the training of an original; None if it is stored already."""
-    if originals.load(store, spec.key):
+    found = originals.load(store, spec.key)
+    if found and found.complete:
         return None
+    job = store.job(spec.key)
+    if job and job.status == "done":
+        store.delete(spec.key)  # its files were removed by hand
     return store.submit(spec.key, "original", asdict(spec), title=f"{data.info(spec.dataset).title} · {spec.model}")
 
 
@@ -99,6 +103,19 @@ def submit_run(store: Store, spec: RunSpec) -> Job:
     if job and job.status in ("cancelled", "failed") and there:
         return store.submit(spec.key, "evidence", spec.to_dict(), job.title, BACKGROUND)
     return store.submit(spec.key, "run", spec.to_dict(), title(spec))
+
+
+def delete_run(store: Store, key: str) -> None:
+    """Remove a run with its results, and its retrained models unless another run compares with them."""
+    job = store.job(key)
+    store.delete(key)
+    try:
+        mine = RunSpec.from_dict(job.spec).retrain_key
+        shared = {RunSpec.from_dict(other.spec).retrain_key for other in store.jobs("run", "evidence")}
+    except (AttributeError, KeyError, TypeError):  # no job, or rows of another version: their models may be shared
+        return
+    if mine not in shared:
+        store.discard("retrained", f"{mine}-*")
 
 
 def title(spec: RunSpec) -> str:

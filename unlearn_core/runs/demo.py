@@ -21,10 +21,10 @@ def default_spec(dataset: str = DATASETS[0], device: str = "cpu") -> OriginalSpe
 
 
 def example_spec() -> RunSpec:
-    """The run that the overview shows: the planted wrong labels of the moons, forgotten with ∇τ."""
+    """The run that the overview shows: the planted wrong labels of the moons, forgotten by stable fine-tuning."""
     original = default_spec("moons")
     dataset = data.load(original.dataset, original.dataset_params)
-    return RunSpec.make(original, dataset.hash, dataset.splits.train, len(dataset), dataset.planted["mislabelled"], "nabla_tau", retrains=5)
+    return RunSpec.make(original, dataset.hash, dataset.splits.train, len(dataset), dataset.planted["mislabelled"], "finetune", retrains=5)
 
 
 def example_key(pack: Path = PACK) -> str | None:
@@ -34,15 +34,19 @@ def example_key(pack: Path = PACK) -> str | None:
 
 
 def open_demo(store: Store, pack: Path = PACK) -> None:
-    """Copy the pack into the store, unless it is there. A missing pack only costs waiting."""
+    """Copy the pack into the store, once: what a person deletes stays deleted. A missing pack only costs waiting."""
+    listed = store.folder / "demo.json"
+    known = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else []
     for kind, proof in (("originals", "table.npz"), ("runs", "evidence.npz")):
         for folder in sorted(path.parent for path in pack.glob(f"{kind}/*/{proof}")):
-            if not store.place(kind, folder.name).exists():
+            if folder.name not in known:
+                known.append(folder.name)
                 with store.writing(kind, folder.name) as scratch:
                     shutil.copytree(folder, scratch, dirs_exist_ok=True)
                 if kind == "runs":
                     spec = RunSpec.from_dict(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
                     api.record_done(store, spec)
+    store.replace_file(listed, json.dumps(known).encode())
 
 
 def build(pack: Path = PACK) -> None:

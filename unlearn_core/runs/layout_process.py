@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, wait
 
 import numpy as np
 
 from unlearn_core import projection
 
+TICK = 0.1
+
 
 class LayoutProcess:
-    """Callable like `projection.umap_layout`; compiles in the background from the moment it is made."""
+    """An `originals.Layout`; compiles in the background from the moment it is made."""
 
     def __init__(self):
         self._start()
@@ -20,10 +23,17 @@ class LayoutProcess:
         self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         self.pool.submit(projection.warm_up)
 
-    def __call__(self, features: np.ndarray, rows: np.ndarray, distances: np.ndarray, seed: int) -> np.ndarray:
+    def __call__(self, features: np.ndarray, rows: np.ndarray, distances: np.ndarray, seed: int, tick: Callable[[], None]) -> np.ndarray:
+        future = self.pool.submit(projection.umap_layout, features, rows, distances, seed)
         try:
-            return self.pool.submit(projection.umap_layout, features, rows, distances, seed).result()
+            while True:
+                done, _ = wait([future], timeout=TICK)
+                if done:
+                    return future.result()
+                tick()
         except BaseException:
+            for process in self.pool._processes.values():  # a fit cannot be interrupted, only ended
+                process.kill()
             self.close()
             self._start()
             raise

@@ -19,7 +19,8 @@ from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.spec import OriginalSpec
 from unlearn_core.runs.store import Store, pack, unpack
 
-Layout = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+# (features [n, d], neighbours' rows [n, k], distances [n, k], seed, tick) -> [n, 2]; tick() may raise Cancelled.
+Layout = Callable[[np.ndarray, np.ndarray, np.ndarray, int, Callable[[], None]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Original:
     def layouts(self) -> list[str]:
         """Names of the layouts: "umap" and "pca", or "input" for points in the plane."""
         return [name.removeprefix("layout_") for name in self.arrays if name.startswith("layout_")]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layout is there; UMAP comes last."""
+        return "pca" not in self.layouts or "umap" in self.layouts
 
     def layout(self, name: str | None = None) -> np.ndarray:
         return self.arrays[f"layout_{name or self.layouts[0]}"]
@@ -76,40 +82,52 @@ def load(store: Store, key: str) -> Original | None:
     return Original(key, OriginalSpec.from_dict(meta["spec"]), folder, meta, arrays)
 
 
-def prepare(store: Store, spec: OriginalSpec, reporter: Reporter, layout: Layout = projection.umap_layout) -> Original:
-    """Train and lay out the original of `spec`, unless it is stored already."""
+def prepare(store: Store, spec: OriginalSpec, reporter: Reporter, layout: Layout | None = None) -> Original:
+    """Train and lay out the original of `spec`, unless it is stored already.
+
+    It can be shown, on its PCA layout, as soon as it is trained; UMAP is added when it is there.
+    """
     found = load(store, spec.key)
-    if found:
+    if found and found.complete:
         return found
-    from unlearn_core.models import training
-    from unlearn_core.models.storage import save
+    from unlearn_core.models import storage, training
 
     reporter.stage("loading data", 0.0, 0.02)
-    dataset = data.load(spec.dataset, spec.dataset_params)
-    info = models.info(spec.model)
+    dataset, info = data.load(spec.dataset, spec.dataset_params), models.info(spec.model)
     begun = time.perf_counter()
-    model = training.train(info, dataset, spec.model_params, dataset.splits.train, seeds.derive("original", spec.seed), spec.device, reporter.stage("training the original model", 0.02, 0.5))
-    seconds = time.perf_counter() - begun
+    if found:
+        model = storage.load(found.folder / "model.safetensors", info, dataset, spec.model_params, spec.device)
+    else:
+        progress = reporter.stage("training the original model", 0.02, 0.5)
+        model = training.train(info, dataset, spec.model_params, dataset.splits.train, seeds.derive("original", spec.seed), spec.device, progress)
+    seconds = found.meta["seconds"] if found else time.perf_counter() - begun
     outputs = training.read(model, dataset.inputs, spec.device)
     features = outputs.features[dataset.splits.train]
     reporter.stage("finding neighbours", 0.5, 0.55)
     rows, distances = projection.nearest(features)
-    reporter.stage("laying out the map", 0.55, 0.95)
-    layouts = _layouts(dataset, features, rows, distances, spec.seed, layout)
-    reporter.stage("saving", 0.95, 1.0)
-    meta, arrays = _describe(dataset, outputs.logits, rows, features, layouts)
-    meta |= {"spec": asdict(spec), "seconds": seconds, "parameters": sum(p.numel() for p in model.parameters())}
-    with store.writing("originals", spec.key) as folder:
-        save(folder / "model.safetensors", model, {"original": spec.key})
-        _pictures(dataset, folder)
-        (folder / "table.npz").write_bytes(pack(meta, arrays))
+    facts = {"spec": asdict(spec), "seconds": seconds, "parameters": sum(p.numel() for p in model.parameters())}
+
+    def table(layouts: dict[str, np.ndarray]) -> bytes:
+        meta, arrays = _describe(dataset, outputs.logits, rows, features, layouts)
+        return pack(meta | facts, arrays)
+
+    instant = {"input": dataset.inputs[dataset.splits.train]} if dataset.modality == "points" else {"pca": projection.pca(features)}
+    if not found:
+        with store.writing("originals", spec.key) as folder:
+            storage.save(folder / "model.safetensors", model, {"original": spec.key})
+            _pictures(dataset, folder)
+            (folder / "table.npz").write_bytes(table(instant))
+    if dataset.modality != "points":
+        progress = reporter.stage("laying out the map with UMAP", 0.55, 0.95)
+        xy = (layout or here)(features, rows, distances, spec.seed, lambda: progress(0.0))
+        store.replace_file(store.place("originals", spec.key) / "table.npz", table({"umap": xy} | instant))
+    reporter.stage("saving", 1.0, 1.0)
     return load(store, spec.key)
 
 
-def _layouts(dataset: Dataset, features: np.ndarray, rows: np.ndarray, distances: np.ndarray, seed: int, layout: Layout) -> dict[str, np.ndarray]:
-    if dataset.modality == "points":
-        return {"input": dataset.inputs[dataset.splits.train]}
-    return {"umap": layout(features, rows, distances, seed), "pca": projection.pca(features)}
+def here(features: np.ndarray, rows: np.ndarray, distances: np.ndarray, seed: int, tick: Callable[[], None]) -> np.ndarray:
+    """UMAP in this process, which hears nothing until it is done."""
+    return projection.umap_layout(features, rows, distances, seed)
 
 
 def _describe(dataset: Dataset, logits: np.ndarray, rows: np.ndarray, features: np.ndarray, layouts: dict[str, np.ndarray]) -> tuple[dict, dict]:

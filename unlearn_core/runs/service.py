@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_core.runs.store import Store
-from unlearn_core.runs.worker import ALREADY_RUNNING, STATE
+from unlearn_core.runs.worker import ALREADY_RUNNING, STATE, locked
 
 WATCH = 0.1
+PROBE = 1.0  # seconds between looks at whether another server's worker is still there
 EARLY = 1.0  # seconds that a worker lives at least, if nothing is wrong with it
 DEAF_AFTER = 0.7  # seconds after a cancel until a worker that does not react is ended
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +49,10 @@ class Service:
             if self.process and code != ALREADY_RUNNING:
                 _kill(self.process.pid)  # the layout process of a worker that was killed would live on
                 self.store.fail_orphans(None, _cause(code))
-            if code == ALREADY_RUNNING and self.closing.wait(1.0):  # another server's worker serves this store
+            self.process = None
+            if locked(self.store):  # another server's worker serves this store
+                self._end_the_deaf()
+                self.closing.wait(PROBE)
                 return
             if time.monotonic() - self.spawned < EARLY and self.closing.wait(EARLY):  # one that dies at once is not started in a tight loop
                 return
@@ -64,9 +68,9 @@ class Service:
     def _end_the_deaf(self) -> None:
         """A library call that cannot be interrupted must not delay a cancel: its process is ended and replaced."""
         for job in self.store.running():
-            deaf = job.cancel and job.worker and time.time() - job.cancel > DEAF_AFTER
-            if deaf and self.store.finish(job.key, "cancelled"):  # unless it heard at the last moment
-                _kill(job.worker)
+            deaf = job.cancel and time.time() - job.cancel > DEAF_AFTER
+            if deaf and self.store.finish(job.key, "cancelled") and job.worker == self.worker()["pid"] and locked(self.store):
+                _kill(job.worker)  # only the worker that serves this store now: an old number may be another program's
 
     def worker(self) -> dict[str, Any]:
         """What the worker says of itself: pid, state ("starting" or "ready"), devices."""

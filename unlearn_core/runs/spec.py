@@ -11,6 +11,7 @@ from typing import Any
 from unlearn_core import data, evidence, methods, models, projection
 from unlearn_core.data.forget import check_ids
 from unlearn_core.errors import BadInput
+from unlearn_core.models.base import RECIPE_VERSION
 from unlearn_core.params import resolve
 
 MAX_RETRAINS = 50
@@ -37,6 +38,8 @@ class OriginalSpec:
     model_params: dict[str, Any]
     seed: int
     device: str
+    model_version: int = 1
+    recipe_version: int = RECIPE_VERSION
     layout_version: int = projection.VERSION
 
     @property
@@ -56,6 +59,7 @@ class OriginalSpec:
             model_params=resolve(architecture.params, model_params or {}, architecture.name),
             seed=_whole("seed", seed, MAX_SEED),
             device=device,
+            model_version=architecture.version,
         )
 
     @staticmethod

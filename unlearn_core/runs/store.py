@@ -139,6 +139,11 @@ class Store:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
+    def discard(self, kind: str, pattern: str) -> None:
+        """Remove the results of one kind whose keys match a glob pattern."""
+        for folder in (self.folder / kind).glob(pattern):
+            self._discard(folder)
+
     def _scratch(self, beside: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{SCRATCH}-{os.getpid()}-", dir=beside))
 

@@ -37,6 +37,14 @@ def lock(store: Store) -> sqlite3.Connection | None:
     return held
 
 
+def locked(store: Store) -> bool:
+    """Whether some worker serves this store."""
+    held = lock(store)
+    if held:
+        held.close()
+    return held is None
+
+
 def announce(store: Store, state: str, **facts: Any) -> None:
     """Tell the app who works here: pid, state ("starting" or "ready"), devices."""
     store.replace_file(store.folder / STATE, json.dumps({"pid": os.getpid(), "state": state} | facts).encode())
@@ -90,7 +98,7 @@ def warm_up() -> None:
 
     spec = OriginalSpec.make("wine", "softmax", model_params={"epochs": 1})
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Pipeline(Store(folder), layout=lambda features, rows, distances, seed: features[:, :2])
+        scratch = Pipeline(Store(folder), layout=lambda features, rows, distances, seed, tick: features[:, :2])
         found = prepare(scratch.store, spec, Reporter(), scratch.layout)
         scratch.unlearn(api.request(found, found.ids[:30].tolist(), "finetune", {"epochs": 1}, retrains=3), Reporter())
 
