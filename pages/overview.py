@@ -12,14 +12,26 @@ frame.enter()
 state = studio()
 
 CARDS = (
-    (":material/database_off: Deleting is not forgetting", "A row that is deleted from the database still shapes every model that was trained on it: its wording, its odd cases, sometimes the row itself."),
-    (":material/ink_eraser: Unlearning", "The certain way is to train again without the row. Unlearning methods try to reach the same model with less work, and some fall short of it."),
-    (":material/balance: Evidence beside retraining", "So every number here stands next to models that were really retrained without those instances: that is the ideal, whatever it is."),
+    (
+        ":material/database_off: Deleting is not forgetting",
+        "A row that is deleted from the database still shapes every model that was trained on it: its wording, its odd cases, sometimes the row itself.",
+    ),
+    (
+        ":material/ink_eraser: Unlearning",
+        "The certain way is to train again without the row. Unlearning methods try to reach the same model with less work, and some fall short of it.",
+    ),
+    (
+        ":material/balance: Evidence beside retraining",
+        "So every number here stands next to models that were really retrained without those instances: that is the ideal, whatever it is.",
+    ),
 )
 READERS = (
     ("A lecturer", "open Two moons, plant wrong labels, forget them and watch the boundary move."),
     ("A researcher", "pick hard or odd instances on the map, compare methods and strengths on exactly those, take every table as CSV."),
-    ("A data-protection lead", "enter the ids of a request, read the summary: what was forgotten, what it cost, how sure we are, what it does not prove."),
+    (
+        "A data-protection lead",
+        "enter the ids of a request, read the summary: what was forgotten, what it cost, how sure we are, what it does not prove.",
+    ),
 )
 
 st.title("Point at instances, unlearn exactly those, see honest evidence", anchor=False)
@@ -39,7 +51,9 @@ found = original(run.spec.original.key) if run else None
 if run and found:
     st.subheader("One run, as an example", divider="gray", anchor=False)
     planted = len(found.meta["planted"]["mislabelled"])
-    st.markdown(f"{planted} of {len(found.ids)} training points of two moons were given the wrong label on purpose (crosses), and then forgotten (ringed).")
+    st.markdown(
+        f"{planted} of {len(found.ids)} training points of two moons were given the wrong label on purpose (crosses), and then forgotten (ringed)."
+    )
     sections.regions(run, found, tuple(found.meta["class_names"]))
     said = report.summary(run)
     left, right = st.columns(2)

@@ -8,6 +8,7 @@ from pages.parts.backend import backend
 from pages.parts.plain import plain
 from pages.parts.state import readable
 from unlearn_core import methods
+from unlearn_core.runs import api
 from unlearn_core.runs.spec import RunSpec
 from unlearn_core.runs.store import Job
 
@@ -41,7 +42,7 @@ def row(job: Job, spec: RunSpec | None) -> dict:
 
 def delete(keys: list[str]) -> None:
     for key in keys:
-        backend().store.delete(key)
+        api.delete_run(backend().store, key)
 
 
 st.title("Runs", anchor=False)
@@ -57,7 +58,9 @@ config = {
     "key": st.column_config.TextColumn(help="The link to a run ends with ?run= and this key"),
 }
 listed = hash(tuple(job.key for job in jobs))  # a selection is of row numbers, so it must not outlive the list
-picked = st.dataframe(table(jobs), hide_index=True, column_config=config, on_select="rerun", selection_mode="multi-row", key=f"runs.{listed}", alt="All runs")
+picked = st.dataframe(
+    table(jobs), hide_index=True, column_config=config, on_select="rerun", selection_mode="multi-row", key=f"runs.{listed}", alt="All runs"
+)
 chosen = [jobs[i] for i in picked["selection"]["rows"] if i < len(jobs)]
 keys = [job.key for job in chosen]
 with st.container(horizontal=True):

@@ -18,7 +18,9 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
     with left:
         bar = st.columns(2)
         colour = bar[0].selectbox("Colour by", mapping.COLOURS, format_func=str.capitalize, key="colour")
-        layout = bar[1].selectbox("Layout", found.layouts, format_func=mapping.LAYOUTS.get, key=f"layout.{found.key}", disabled=len(found.layouts) == 1)
+        layout = bar[1].selectbox(
+            "Layout", found.layouts, format_func=mapping.LAYOUTS.get, key=f"layout.{found.key}", disabled=len(found.layouts) == 1
+        )
         points = mapping.points(found, layout, colour, state.forget)
         what = f"Map of {len(found.ids)} training instances of {found.meta['title']}, coloured by {colour}; {len(state.forget)} chosen to forget"
         late = pick(points, state.forget.ids, key=PICKER, alt=what, height=500)

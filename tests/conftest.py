@@ -3,7 +3,12 @@
 import pytest
 
 # Small enough to train in a blink, large enough that every split has instances of every class.
-SMALL = {"dataset": "moons", "dataset_params": {"instances": 160, "mislabelled": 0.1}, "model": "mlp", "model_params": {"width": 12, "epochs": 40}}
+SMALL = {
+    "dataset": "moons",
+    "dataset_params": {"instances": 160, "mislabelled": 0.1},
+    "model": "mlp",
+    "model_params": {"width": 12, "epochs": 40},
+}
 
 
 @pytest.fixture(scope="session")

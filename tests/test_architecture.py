@@ -35,9 +35,16 @@ def room(path: Path) -> str:
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
     """Full names that a file imports, wherever in it; without those that only type checkers see."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    hidden = {id(node) for check in ast.walk(tree) if isinstance(check, ast.If) and "TYPE_CHECKING" in ast.dump(check.test) for node in ast.walk(check)}
+    hidden = {
+        id(node)
+        for check in ast.walk(tree)
+        if isinstance(check, ast.If) and "TYPE_CHECKING" in ast.dump(check.test)
+        for node in ast.walk(check)
+    }
     if top_level_only:
-        hidden |= {id(node) for inner in ast.walk(tree) if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in ast.walk(inner)}
+        hidden |= {
+            id(node) for inner in ast.walk(tree) if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in ast.walk(inner)
+        }
     found = set()
     for node in ast.walk(tree):
         if id(node) in hidden:
@@ -84,7 +91,9 @@ def test_pages_hold_no_science(path):
     assert not [name for name in imports(path) if name.startswith(("unlearn_core.models.", "unlearn_core.runs.pipeline"))]
 
 
-@pytest.mark.parametrize("path", [p for p in CORE if room(p) in ("data", "models", "methods", "evidence")], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [p for p in CORE if room(p) in ("data", "models", "methods", "evidence")], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_declarations_import_nothing_heavy_at_the_top(path):
     declares = [name for name in ("DATASET", "MODEL", "METHOD", "EVIDENCE") if f"\n{name} =" in path.read_text(encoding="utf-8")]
     heavy = {name.split(".")[0] for name in imports(path, top_level_only=True)} & {"torch", "umap", "sklearn", "scipy", "safetensors"}
@@ -128,7 +137,9 @@ unlearn_core.__main__.main(["list", "methods"])
 
 
 def test_the_page_process_has_neither_torch_nor_umap():
-    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PAGES if "parts" in path.parts or path.parent == ROOT / "pages"]
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PAGES if "parts" in path.parts or path.parent == ROOT / "pages"
+    ]
     # Pages run when imported; outside of Streamlit their widgets only warn, so what they import is what counts here.
     parts = [name for name in modules if ".parts." in name]
     assert parts

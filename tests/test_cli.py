@@ -13,7 +13,18 @@ from unlearn_core.__main__ import main
 from unlearn_core.data.forget import ForgetSet
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["--dataset", "moons", "--dataset-param", "instances=160", "--dataset-param", "mislabelled=0.1", "--model-param", "width=12", "--model-param", "epochs=40"]
+SMALL = [
+    "--dataset",
+    "moons",
+    "--dataset-param",
+    "instances=160",
+    "--dataset-param",
+    "mislabelled=0.1",
+    "--model-param",
+    "width=12",
+    "--model-param",
+    "epochs=40",
+]
 EVIDENCE = {"id", "group", "original", "unlearned", "retrained", "ci", "null", "reliability", "reason", "n"}
 
 
@@ -90,7 +101,13 @@ def test_json_is_one_strict_object_with_everything(method, ask):
 
 
 def test_two_identical_commands_print_the_same(ask, tmp_path, capsys):
-    given = ("--forget", "ids:" + ",".join(map(str, data.load("moons", {"instances": 160}).splits.train[:4])), "--method", "nabla_tau", "--json")
+    given = (
+        "--forget",
+        "ids:" + ",".join(map(str, data.load("moons", {"instances": 160}).splits.train[:4])),
+        "--method",
+        "nabla_tau",
+        "--json",
+    )
     first, again = ask(*given), ask(*given)
     assert first[0] == again[0] == 0 and first[1] == again[1]
     # In another folder everything is computed anew; only what a clock measured may differ.
@@ -101,10 +118,27 @@ def test_two_identical_commands_print_the_same(ask, tmp_path, capsys):
 
 
 def test_a_process_of_its_own_keeps_stdout_clean(store, small):
-    command = [sys.executable, "-m", "unlearn_core", "run", *SMALL, "--store", str(store.folder), "--forget", "random:4", "--method", "finetune", "--alpha", "0.5"]
+    command = [
+        sys.executable,
+        "-m",
+        "unlearn_core",
+        "run",
+        *SMALL,
+        "--store",
+        str(store.folder),
+        "--forget",
+        "random:4",
+        "--method",
+        "finetune",
+        "--alpha",
+        "0.5",
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2 and ended.stdout == ""
-    assert ended.stderr.strip() == "python -m unlearn_core: alpha: finetune has no strength control. Leave alpha out, or choose another method."
+    assert (
+        ended.stderr.strip()
+        == "python -m unlearn_core: alpha: finetune has no strength control. Leave alpha out, or choose another method."
+    )
     ended = subprocess.run([*command[:-2], "--retrains", "0", "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     result = strict(ended.stdout)
@@ -139,7 +173,10 @@ BAD = {
     "unknown model": (["--model", "gpt"], "model: there is no model called 'gpt'. Choose one of: mlp"),
     "unsuited model": (["--model", "cnn", "--model-param", "width=4"], "model: cnn does not work on points data. Choose one of: mlp"),
     "unknown method": (["--method", "magic"], "method: there is no method called 'magic'. Choose one of: nabla_tau"),
-    "ids outside train": (["--forget", "ids:{test}"], "forget: 1 of 1 ids are outside the training split ({test}). Use ids of training instances."),
+    "ids outside train": (
+        ["--forget", "ids:{test}"],
+        "forget: 1 of 1 ids are outside the training split ({test}). Use ids of training instances.",
+    ),
     "ids nowhere": (["--forget", "ids:999999"], "forget: 1 of 1 ids are not in this dataset (999999). Use"),
     "ids no numbers": (["--forget", "ids:three"], "forget: 'three' is not an instance id. Give whole numbers"),
     "empty ids": (["--forget", "ids:"], "forget: 'ids:' is not understood. Use random:0.03"),
@@ -150,15 +187,24 @@ BAD = {
     "no such form": (["--forget", "some"], "forget: 'some' is not understood. Use random:0.03"),
     "no such class": (["--forget", "class:middle"], "forget: there is no class 'middle' in moons. Choose one of: upper, lower."),
     "no such file": (["--forget", "file:{folder}/none.csv"], "cannot be read. Give the path of a CSV or JSON forget set."),
-    "file of another dataset": (["--forget", "file:{folder}/wine.csv"], "forget: it belongs to the dataset 'wine'. Open wine first, or choose a set of moons."),
-    "file of other contents": (["--forget", "file:{folder}/other.json"], "forget: it was made for other contents or splits of 'moons'. Use the same dataset settings"),
+    "file of another dataset": (
+        ["--forget", "file:{folder}/wine.csv"],
+        "forget: it belongs to the dataset 'wine'. Open wine first, or choose a set of moons.",
+    ),
+    "file of other contents": (
+        ["--forget", "file:{folder}/other.json"],
+        "forget: it was made for other contents or splits of 'moons'. Use the same dataset settings",
+    ),
     "broken file": (["--forget", "file:{folder}/broken.json"], "forget: the JSON is not a forget set. It needs"),
     "alpha too large": (["--alpha", "0.96"], 'alpha: 0.96 is out of range. Give a number from 0 to 0.95 or "auto".'),
     "alpha negative": (["--alpha", "-0.1"], "alpha: -0.1 is out of range. Give a number from 0 to 0.95"),
     "alpha nan": (["--alpha", "nan"], "alpha: 'nan' is not a number from 0 to 0.95"),
     "alpha a word": (["--alpha", "strong"], "alpha: 'strong' is not a number from 0 to 0.95"),
     "alpha for retrain": (["--method", "retrain", "--alpha", "0.5"], "alpha: retrain has no strength control. Leave alpha out"),
-    "alpha auto where there is no rule": (["--method", "neggrad_plus", "--alpha", "auto"], "alpha: 'auto' is not a number from 0.5 to 1. Give"),
+    "alpha auto where there is no rule": (
+        ["--method", "neggrad_plus", "--alpha", "auto"],
+        "alpha: 'auto' is not a number from 0.5 to 1. Give",
+    ),
     "seed negative": (["--seed", "-1"], "seed: -1 is not possible. Give a whole number from 0 to 2147483647."),
     "seed too large": (["--seed", "2147483648"], "seed: 2147483648 is not possible. Give a whole number from 0"),
     "seed no integer": (["--seed", "1.5"], "seed: '1.5' is not a whole number. Write for example --seed 3."),
@@ -187,7 +233,16 @@ def test_bad_input_ends_with_one_clear_sentence(case, capsys, store, small, tmp_
     fill = {"test": test, "folder": tmp_path}
     jobs = len(store.jobs())
     status, out, err = call(
-        capsys, "run", *SMALL, "--store", store.folder, "--forget", "random:3", "--method", "nabla_tau", *(text.format(**fill) for text in given)
+        capsys,
+        "run",
+        *SMALL,
+        "--store",
+        store.folder,
+        "--forget",
+        "random:3",
+        "--method",
+        "nabla_tau",
+        *(text.format(**fill) for text in given),
     )
     assert status == 2 and out == ""
     assert expected.format(**fill) in err
@@ -196,7 +251,9 @@ def test_bad_input_ends_with_one_clear_sentence(case, capsys, store, small, tmp_
     assert len(store.jobs()) == jobs  # nothing was queued
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["list"], ["list", "pages"], ["fly"], ["run", "--dataset", "wine", "--method", "retrain"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["list"], ["list", "pages"], ["fly"], ["run", "--dataset", "wine", "--method", "retrain"]]
+)
 def test_incomplete_commands_end_with_status_2(arguments, capsys):
     status, out, err = call(capsys, *arguments)
     assert status == 2 and out == "" and "usage:" in err and "Traceback" not in err

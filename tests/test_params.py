@@ -32,7 +32,25 @@ def test_accepted(param, given, parsed):
     assert found == parsed and type(found) is type(parsed)
 
 
-BAD_NUMBERS = [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity", "1e999", 10**400, None, True, False, "", "x", "1,5", [1], {}, b"1\xff"]
+BAD_NUMBERS = [
+    math.nan,
+    math.inf,
+    -math.inf,
+    "nan",
+    "inf",
+    "-Infinity",
+    "1e999",
+    10**400,
+    None,
+    True,
+    False,
+    "",
+    "x",
+    "1,5",
+    [1],
+    {},
+    b"1\xff",
+]
 
 
 @pytest.mark.parametrize("param", [SHARE, FREE, COUNT, LEAST, RULED])

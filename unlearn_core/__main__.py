@@ -13,7 +13,9 @@ BAD_INPUT = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m unlearn_core", description="Unlearn chosen training instances and collect honest evidence.")
+    parser = argparse.ArgumentParser(
+        prog="python -m unlearn_core", description="Unlearn chosen training instances and collect honest evidence."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_list(commands)
     _add_run(commands)
@@ -28,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("unlearn_core"):
             raise
-        print(f"{parser.prog}: the package {error.name} is not installed for this Python. Start the app once to set up .venv, then use .venv/bin/python.", file=sys.stderr)
+        print(
+            f"{parser.prog}: the package {error.name} is not installed for this Python. Start the app once to set up .venv, then use .venv/bin/python.",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -49,7 +54,9 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--retrains", default="3", help="retrained reference models (at least 3 for verdicts)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     for kind in ("method", "dataset", "model"):
-        run.add_argument(f"--{kind}-param", action="append", default=[], metavar="NAME=VALUE", help=f"a parameter of the {kind}; may be repeated")
+        run.add_argument(
+            f"--{kind}-param", action="append", default=[], metavar="NAME=VALUE", help=f"a parameter of the {kind}; may be repeated"
+        )
     run.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
     run.add_argument("--json", action="store_true", help="one JSON object on stdout")
 

@@ -21,7 +21,9 @@ def python_with(requirements: Path) -> Path:
     if not python.exists() or subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode:
         print("Creating the virtual environment .venv …", file=sys.stderr)
         if subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)]).returncode:
-            raise SystemExit("The virtual environment could not be made. On Debian and Ubuntu, install the package python3-venv and try again.")
+            raise SystemExit(
+                "The virtual environment could not be made. On Debian and Ubuntu, install the package python3-venv and try again."
+            )
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sorted({ROOT / "requirements.txt", requirements}))).hexdigest()
     stamp = folder / f"installed-{requirements.parent.name if requirements.parent != ROOT else 'app'}"
     if not stamp.exists() or stamp.read_text() != wanted:

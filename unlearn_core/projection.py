@@ -47,7 +47,9 @@ def umap_layout(features: np.ndarray, rows: np.ndarray, distances: np.ndarray, s
         # Two notices about choices made here: a seed costs parallelism, and no search index is needed.
         warnings.filterwarnings("ignore", message="n_jobs value")
         warnings.filterwarnings("ignore", message="precomputed_knn")
-        reducer = umap.UMAP(n_neighbors=known[0].shape[1], spread=SPREAD, min_dist=MIN_DIST, random_state=seed % 2**31, precomputed_knn=known)
+        reducer = umap.UMAP(
+            n_neighbors=known[0].shape[1], spread=SPREAD, min_dist=MIN_DIST, random_state=seed % 2**31, precomputed_knn=known
+        )
         xy = reducer.fit_transform(features)
     return ((xy - xy.mean(axis=0)) / max(xy.std(), 1e-12)).astype(np.float32)
 

@@ -57,7 +57,9 @@ def _sure(run: Run) -> list[str]:
     if not run.spec.retrains:
         return ["No retrained models were asked for, so there is nothing to compare with and no verdict."]
     if run.retrained < MIN_RETRAINS:
-        return [f"Not yet known: a verdict needs {MIN_RETRAINS} models retrained without these instances, {run.retrained} of {run.spec.retrains} are there."]
+        return [
+            f"Not yet known: a verdict needs {MIN_RETRAINS} models retrained without these instances, {run.retrained} of {run.spec.retrains} are there."
+        ]
     judged: dict[str, list[Measure]] = {"like retrained": [], "still different": [], "moved away": [], "cannot tell": []}
     for m in run.measures:
         if m.verdict() and evidence.definition(m.family).verdict and "class:" not in m.group:
@@ -71,15 +73,21 @@ def _sure(run: Run) -> list[str]:
             f"After unlearning {len(reached)} of these {able} lie where one further retrained model would be expected."
         ]
     else:
-        said = [f"No measure can tell even the untouched original from retrained models ({basis}), so this evidence cannot show whether anything was forgotten."]
+        said = [
+            f"No measure can tell even the untouched original from retrained models ({basis}), so this evidence cannot show whether anything was forgotten."
+        ]
     said += _named("Still different", different) + _named("Moved away from retraining", away)
     if away:
         said.append(f"About {1 - LEVEL:.0%} of measures fall outside by chance alone.")
     if run.retrained < 5:
-        said.append(f"With {run.retrained} seeds the interval is wide, so only large deviations can be seen; more retrained models sharpen it.")
+        said.append(
+            f"With {run.retrained} seeds the interval is wide, so only large deviations can be seen; more retrained models sharpen it."
+        )
     refused = sum(m.refused is not None for m in run.measures)
     if refused:
-        said.append(f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused: too few instances. The Privacy section says how many would suffice.")
+        said.append(
+            f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused: too few instances. The Privacy section says how many would suffice."
+        )
     return said
 
 
@@ -135,7 +143,26 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"
 
 
-COLUMNS = ("id", "group", "original", "unlearned", "retrained_mean", "retrained_low", "retrained_high", "verdict", "null_low", "null_high", "ci_low", "ci_high", "reliability", "n", "reason", "refused", "definition", "unit")
+COLUMNS = (
+    "id",
+    "group",
+    "original",
+    "unlearned",
+    "retrained_mean",
+    "retrained_low",
+    "retrained_high",
+    "verdict",
+    "null_low",
+    "null_high",
+    "ci_low",
+    "ci_high",
+    "reliability",
+    "n",
+    "reason",
+    "refused",
+    "definition",
+    "unit",
+)
 
 
 def rows(measures: list[Measure]) -> list[dict]:
@@ -176,7 +203,12 @@ def as_text(run: Run) -> str:
     """The run for a terminal: summary first, then every measure."""
     parts = summary(run)
     lines = []
-    for title, part in (("Forgotten", parts.forgotten), ("Cost", parts.cost), ("How sure", parts.sure), ("What this does not prove", parts.limits)):
+    for title, part in (
+        ("Forgotten", parts.forgotten),
+        ("Cost", parts.cost),
+        ("How sure", parts.sure),
+        ("What this does not prove", parts.limits),
+    ):
         lines += [title, *(f"  {sentence}" for sentence in part), ""]
     lines.append(f"{'measure':<46}{'original':>10}{'unlearned':>11}{'retrained':>11}  interval")
     for m in run.measures:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from unlearn_core import evidence, report
 from unlearn_core.evidence.base import Measure
+from unlearn_core.figures.base import label, triples
 from unlearn_core.runs.api import Run
 
 CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
@@ -22,10 +23,13 @@ VERDICTS = (
 
 
 def block(run: Run, family: str, fig: go.Figure | None = None, note: str = "", data: pd.DataFrame | None = None) -> None:
-    """Everything about one family of measures. fig is left out where there is nothing to draw; data: see `chart`."""
+    """Everything about one family of measures. fig: the plain triples if left out; data: see `chart`."""
     known, measures = evidence.definition(family), run.family(family)
     st.markdown(f"##### {known.title}")
     st.caption(f"{known.text}{f' Source: {known.source}.' if known.source else ''}{f' {note}' if note else ''}")
+    shown = [m for m in measures if m.unlearned is not None]
+    if fig is None and shown:
+        fig = triples(shown, [label(m) for m in shown], x=known.unit)
     if fig is not None:
         chart(run, family, fig, f"{known.title}: original, unlearned and retrained values", data)
     missing(measures)
@@ -41,7 +45,15 @@ def chart(run: Run, name: str, fig: go.Figure, alt: str, data: pd.DataFrame | No
         return
     with st.expander("Numbers"):
         st.dataframe(data, hide_index=True, key=f"numbers.{run.key}.{name}", height="content" if len(data) <= 10 else 300)
-        st.download_button("CSV", lambda: data.to_csv(index=False), f"{run.key[:8]}-{name}.csv", "text/csv", key=f"numbers.csv.{run.key}.{name}", icon=":material/download:", on_click="ignore")
+        st.download_button(
+            "CSV",
+            lambda: data.to_csv(index=False),
+            f"{run.key[:8]}-{name}.csv",
+            "text/csv",
+            key=f"numbers.csv.{run.key}.{name}",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 def numbers(view: Mapping[str, np.ndarray], by: str) -> pd.DataFrame:
@@ -75,14 +87,32 @@ def table(measures: list[Measure], key: str) -> None:
     frame = pd.DataFrame(rows)
     if frame.empty:
         return
-    shown = ["group", "original", "unlearned", "retrained_mean", "retrained_low", "retrained_high", "verdict", "n", "reliability", "reason", "refused"]
+    shown = [
+        "group",
+        "original",
+        "unlearned",
+        "retrained_mean",
+        "retrained_low",
+        "retrained_high",
+        "verdict",
+        "n",
+        "reliability",
+        "reason",
+        "refused",
+    ]
     config = {name: st.column_config.NumberColumn(format="%.4g") for name in shown[1:6]}
     config |= {
-        "retrained_low": st.column_config.NumberColumn("retrained from", format="%.4g", help="95 % t prediction interval for one further retrained model"),
+        "retrained_low": st.column_config.NumberColumn(
+            "retrained from", format="%.4g", help="95 % t prediction interval for one further retrained model"
+        ),
         "retrained_high": st.column_config.NumberColumn("to", format="%.4g"),
         "retrained_mean": st.column_config.NumberColumn("retrained", format="%.4g", help="Mean over the retrain seeds"),
         "verdict": st.column_config.TextColumn(help=VERDICTS),
-        "refused": st.column_config.TextColumn("no verdict because", help="Too few instances for this measure to judge a model by; the number says how many would suffice"),
+        "refused": st.column_config.TextColumn(
+            "no verdict because", help="Too few instances for this measure to judge a model by; the number says how many would suffice"
+        ),
     }
     st.dataframe(frame[shown], hide_index=True, column_config=config, key=f"table.{key}", height="content")
-    st.download_button("CSV", report.to_csv(rows), f"{key}.csv", "text/csv", key=f"csv.{key}", icon=":material/download:", on_click="ignore")
+    st.download_button(
+        "CSV", report.to_csv(rows), f"{key}.csv", "text/csv", key=f"csv.{key}", icon=":material/download:", on_click="ignore"
+    )

@@ -10,7 +10,15 @@ from unlearn_core import evidence, methods, report
 from unlearn_core.figures.comparison import beside
 from unlearn_core.runs.api import Run
 
-HEADLINES = ("utility.accuracy", "utility.loss", "boundary.margin", "boundary.agreement", "boundary.js", "structure.knn_overlap", "privacy.auc")
+HEADLINES = (
+    "utility.accuracy",
+    "utility.loss",
+    "boundary.margin",
+    "boundary.agreement",
+    "boundary.js",
+    "structure.knn_overlap",
+    "privacy.auc",
+)
 
 
 def compare(first: Run, second: Run) -> None:
@@ -23,13 +31,30 @@ def compare(first: Run, second: Run) -> None:
         said = report.summary(run)
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{name}**\n" + "\n".join(f"- {s}" for s in [*said.cost, *said.sure]))
-    family = st.selectbox("Measure", [f for f in HEADLINES if first.family(f) and second.family(f)], format_func=lambda f: evidence.definition(f).title, key="compare.family")
+    family = st.selectbox(
+        "Measure",
+        [f for f in HEADLINES if first.family(f) and second.family(f)],
+        format_func=lambda f: evidence.definition(f).title,
+        key="compare.family",
+    )
     st.caption(evidence.definition(family).text)
-    st.plotly_chart(beside(first.family(family), second.family(family), names), key=f"compare.{family}", config=CHART, alt=f"{evidence.definition(family).title} of two runs")
+    st.plotly_chart(
+        beside(first.family(family), second.family(family), names),
+        key=f"compare.{family}",
+        config=CHART,
+        alt=f"{evidence.definition(family).title} of two runs",
+    )
     found = table(first, second)
     config = {name: st.column_config.TextColumn(help=VERDICTS) for name in ("verdict A", "verdict B")}
     st.dataframe(found, hide_index=True, column_config=config, key="compare.table")
-    st.download_button("CSV", found.to_csv(index=False), f"compare-{first.key[:8]}-{second.key[:8]}.csv", "text/csv", icon=":material/download:", on_click="ignore")
+    st.download_button(
+        "CSV",
+        found.to_csv(index=False),
+        f"compare-{first.key[:8]}-{second.key[:8]}.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
 
 
 def label(run: Run, letter: str) -> str:
@@ -42,7 +67,9 @@ def fairness(first: Run, second: Run) -> list[str]:
     """Reasons why the two must not be compared number by number."""
     said = []
     if first.spec.original != second.spec.original:
-        said.append("The two runs start from different originals (dataset, model, recipe or seed): their numbers describe different models.")
+        said.append(
+            "The two runs start from different originals (dataset, model, recipe or seed): their numbers describe different models."
+        )
     elif first.spec.forget != second.spec.forget:
         said.append("The two runs forget different instances, so a harder set alone can explain a difference.")
     if methods.info(first.spec.method).goal != methods.info(second.spec.method).goal:

@@ -49,7 +49,13 @@ def _plain(param: Param, key: str, start: Any) -> Any:
         return st.selectbox(param.label, param.choices, index=param.choices.index(start), key=key, help=param.help)
     if param.kind == "bool":
         return st.toggle(param.label, value=bool(start), key=key, help=param.help)
-    if param.kind == "float" and param.high is not None and param.high <= 1 and (param.low or 0) >= 0 and param.name not in ("lr", "weight_decay"):
+    if (
+        param.kind == "float"
+        and param.high is not None
+        and param.high <= 1
+        and (param.low or 0) >= 0
+        and param.name not in ("lr", "weight_decay")
+    ):
         return st.slider(param.label, float(param.low or 0), float(param.high), float(start), step=0.01, key=key, help=param.help)
     number = int if param.kind == "int" else float
     low, high = (None if bound is None else number(bound) for bound in (param.low, param.high))

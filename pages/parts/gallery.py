@@ -31,7 +31,9 @@ def thumbnail(found: Original, instance: int, size: int = 64) -> bytes:
     row = found.row_of[instance]
     top, left = row // found.meta["columns"] * height, row % found.meta["columns"] * width
     out = io.BytesIO()
-    Image.fromarray(_sheet(found.key)[top : top + height, left : left + width]).resize((size, size), Image.Resampling.NEAREST).save(out, "PNG")
+    Image.fromarray(_sheet(found.key)[top : top + height, left : left + width]).resize((size, size), Image.Resampling.NEAREST).save(
+        out, "PNG"
+    )
     return out.getvalue()
 
 
@@ -39,7 +41,10 @@ def chosen(state: Studio, found: Original) -> None:
     """Draw the chosen set."""
     forget = state.forget
     if not forget:
-        st.info("Nothing chosen yet. Click points on the map, draw a lasso around some, or use another way to select.", icon=":material/ads_click:")
+        st.info(
+            "Nothing chosen yet. Click points on the map, draw a lasso around some, or use another way to select.",
+            icon=":material/ads_click:",
+        )
     else:
         _instances(state, found)
     _keeping(state, found)
@@ -60,7 +65,14 @@ def _instances(state: Studio, found: Original) -> None:
                 st.image(thumbnail(found, i), width="stretch", alt=line)
             else:
                 st.caption(f"{line}  \n{found.texts[found.row_of[i]][:90]} …")
-            st.button(f"{i}", key=f"remove.{i}", help=f"Remove {line}", icon=":material/close:", type="tertiary", on_click=lambda i=i: state.choose(state.forget.remove([i])))
+            st.button(
+                f"{i}",
+                key=f"remove.{i}",
+                help=f"Remove {line}",
+                icon=":material/close:",
+                type="tertiary",
+                on_click=lambda i=i: state.choose(state.forget.remove([i])),
+            )
 
 
 def _keeping(state: Studio, found: Original) -> None:
@@ -73,7 +85,9 @@ def _keeping(state: Studio, found: Original) -> None:
 
         def keep() -> None:
             state.choose(state.forget.named(text))
-            store.save_forget_set(secrets.token_hex(8), found.key, text.strip(), state.forget.to_json(found.meta["dataset"], found.meta["dataset_hash"]))
+            store.save_forget_set(
+                secrets.token_hex(8), found.key, text.strip(), state.forget.to_json(found.meta["dataset"], found.meta["dataset_hash"])
+            )
 
         save.button("Save", key="set.save", width="stretch", disabled=not (forget and text.strip()), on_click=keep)
         if saved:
@@ -93,6 +107,20 @@ def _keeping(state: Studio, found: Original) -> None:
         if forget:
             stem = f"forget-{found.meta['dataset']}-{len(forget)}"
             csv, json = st.columns(2)
-            csv.download_button("CSV", forget.to_csv(found.meta["dataset"], found.meta["dataset_hash"]), f"{stem}.csv", "text/csv", width="stretch", on_click="ignore")
-            json.download_button("JSON", forget.to_json(found.meta["dataset"], found.meta["dataset_hash"]), f"{stem}.json", "application/json", width="stretch", on_click="ignore")
+            csv.download_button(
+                "CSV",
+                forget.to_csv(found.meta["dataset"], found.meta["dataset_hash"]),
+                f"{stem}.csv",
+                "text/csv",
+                width="stretch",
+                on_click="ignore",
+            )
+            json.download_button(
+                "JSON",
+                forget.to_json(found.meta["dataset"], found.meta["dataset_hash"]),
+                f"{stem}.json",
+                "application/json",
+                width="stretch",
+                on_click="ignore",
+            )
             st.dataframe(table(found, forget.ids, forget.provenance), hide_index=True, height=220)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.parts.backend import backend
+from pages.parts.plain import plain
 from unlearn_core.figures.progress import curves as curves_figure
 from unlearn_core.runs import api
 from unlearn_core.runs.store import Job
@@ -14,7 +15,9 @@ from unlearn_core.runs.store import Job
 EVERY = 0.25
 
 
-def panel(key: str, waiting_for: str, again: Callable[[], object], curves: bool = True, result: Callable[[], object] = lambda: None) -> None:
+def panel(
+    key: str, waiting_for: str, again: Callable[[], object], curves: bool = True, result: Callable[[], object] = lambda: None
+) -> None:
     """Draw one job until it ends, then the whole page once more, and each time `result()` changes on the way.
 
     `again` restarts a job that failed or was cancelled.
@@ -37,7 +40,7 @@ def panel(key: str, waiting_for: str, again: Callable[[], object], curves: bool 
             st.info(f"Cancelled: {waiting_for}.", icon=":material/cancel:")
             _restart(key, again)
         elif now.status == "failed":
-            st.error(now.cause, icon=":material/error:")
+            st.error(plain(now.cause), icon=":material/error:")
             _restart(key, again)
 
     draw()
@@ -54,7 +57,14 @@ def _running(job: Job, waiting_for: str, curves: bool) -> None:
     ahead = "waiting for its turn" if job.status == "queued" else job.stage or "starting"
     bar.progress(min(max(job.fraction, 0.0), 1.0), text=f"{waiting_for.capitalize()}: {ahead}")
     asked = job.cancel is not None
-    stop.button("Ending …" if asked else "Cancel", key=f"cancel.{job.key}", disabled=asked, width="stretch", on_click=backend().store.cancel, args=(job.key,))
+    stop.button(
+        "Ending …" if asked else "Cancel",
+        key=f"cancel.{job.key}",
+        disabled=asked,
+        width="stretch",
+        on_click=backend().store.cancel,
+        args=(job.key,),
+    )
     points = api.curves(backend().store, job.key) if curves else []
     if len(points) > 1:
         st.plotly_chart(curves_figure(points), key=f"curves.{job.key}", config={"displayModeBar": False})

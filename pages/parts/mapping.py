@@ -47,12 +47,21 @@ def _colouring(found: Original, colour: str, chosen: tuple[int, ...]) -> dict:
     if colour in ("class", "predicted class"):
         styles = [class_style(i) for i in range(len(classes))]
         column = arrays["label" if colour == "class" else "predicted"]
-        return {"category": column.astype(np.int16), "names": classes, "colours": tuple(c for c, _ in styles), "shapes": tuple(s for _, s in styles)}
+        return {
+            "category": column.astype(np.int16),
+            "names": classes,
+            "colours": tuple(c for c, _ in styles),
+            "shapes": tuple(s for _, s in styles),
+        }
     if colour in ("loss", "confidence"):
         # The scale runs from light to dark where there is something to see: high loss, low confidence.
         stops = SEQUENTIAL[1:] if colour == "loss" else SEQUENTIAL[1:][::-1]
         value = np.log10(np.maximum(arrays["loss"], 1e-6)) if colour == "loss" else arrays["confidence"]
-        return {"value": value.astype(np.float32), "colours": tuple(stops), "title": "Loss (log10 nats)" if colour == "loss" else "Confidence"}
+        return {
+            "value": value.astype(np.float32),
+            "colours": tuple(stops),
+            "title": "Loss (log10 nats)" if colour == "loss" else "Confidence",
+        }
     if colour == "correct or not":
         right = (arrays["label"] == arrays["predicted"]).astype(np.int16)
         return {"category": right, "names": ("wrong", "correct"), "colours": (VERMILLION, BLUE), "shapes": (3, 0)}
@@ -67,7 +76,9 @@ def captions(key: str) -> tuple[str, ...]:
     a, names = found.arrays, found.meta["class_names"]
     return tuple(
         f"id {i} · label {names[label]} · predicted {names[predicted]} · loss {loss:.3g}"
-        for i, label, predicted, loss in zip(a["ids"].tolist(), a["label"].tolist(), a["predicted"].tolist(), a["loss"].tolist(), strict=True)
+        for i, label, predicted, loss in zip(
+            a["ids"].tolist(), a["label"].tolist(), a["predicted"].tolist(), a["loss"].tolist(), strict=True
+        )
     )
 
 

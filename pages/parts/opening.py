@@ -22,19 +22,34 @@ def choose_original(state: Studio) -> None:
     known = data.registry()
     with st.sidebar:
         st.subheader("Data and model")
-        name = st.selectbox("Dataset", list(known), index=list(known).index(state.spec.dataset), format_func=lambda n: known[n].title, key="open.dataset")
+        name = st.selectbox(
+            "Dataset", list(known), index=list(known).index(state.spec.dataset), format_func=lambda n: known[n].title, key="open.dataset"
+        )
         info = known[name]
         suited = models.suited(info)
         usual = state.spec.model if state.spec.dataset == name and state.spec.model in suited else info.default_model
-        model = st.selectbox("Model", list(suited), index=list(suited).index(usual), format_func=lambda m: suited[m].title, key=f"open.model.{name}")
+        model = st.selectbox(
+            "Model", list(suited), index=list(suited).index(usual), format_func=lambda m: suited[m].title, key=f"open.model.{name}"
+        )
         st.caption(info.description)
         same_data = name == state.spec.dataset
         same_model = same_data and model == state.spec.model
         with st.expander("Dataset settings"):
-            dataset_params = forms.fields(info.params, f"open.{state.spec.key}.{name}", state.spec.dataset_params if same_data else None, advanced="Seeds")
+            dataset_params = forms.fields(
+                info.params, f"open.{state.spec.key}.{name}", state.spec.dataset_params if same_data else None, advanced="Seeds"
+            )
         with st.expander("Training recipe"):
-            model_params = forms.fields(suited[model].params, f"open.{state.spec.key}.{name}.{model}", state.spec.model_params if same_model else None)
-            seed = st.number_input("Training seed", 0, 2**31 - 1, state.spec.seed, key=f"open.{state.spec.key}.seed", help="Draws the first weights and the order of the batches.")
+            model_params = forms.fields(
+                suited[model].params, f"open.{state.spec.key}.{name}.{model}", state.spec.model_params if same_model else None
+            )
+            seed = st.number_input(
+                "Training seed",
+                0,
+                2**31 - 1,
+                state.spec.seed,
+                key=f"open.{state.spec.key}.seed",
+                help="Draws the first weights and the order of the batches.",
+            )
         try:
             wanted = OriginalSpec.make(name, model, dataset_params, model_params, seed, state.spec.device)
         except BadInput as error:
@@ -42,7 +57,14 @@ def choose_original(state: Studio) -> None:
             return
         if wanted.key != state.spec.key:  # the device alone makes no other original
             wanted = replace(wanted, device=_device(state))
-            st.button("Open", type="primary", width="stretch", on_click=state.open, args=(wanted,), help="Opens this dataset and model; the points chosen now are kept as a saved set.")
+            st.button(
+                "Open",
+                type="primary",
+                width="stretch",
+                on_click=state.open,
+                args=(wanted,),
+                help="Opens this dataset and model; the points chosen now are kept as a saved set.",
+            )
         st.caption(f"{info.citation} Licence: {info.licence}.")
 
 
@@ -69,7 +91,13 @@ def device_field() -> None:
             st.rerun()
         else:
             names = {"auto": f"automatic ({next(iter(found))})"} | {name: f"{name}: {text}" for name, text in found.items()}
-            st.selectbox("Device", list(names), format_func=names.get, key="device", help="Where unlearning and retraining run. Results are repeatable on one device.")
+            st.selectbox(
+                "Device",
+                list(names),
+                format_func=names.get,
+                key="device",
+                help="Where unlearning and retraining run. Results are repeatable on one device.",
+            )
 
     draw()
 
@@ -84,12 +112,28 @@ def run_device() -> str:
 
 
 def opened(state: Studio) -> Original | None:
-    """The open original, or None after drawing the progress of its preparation."""
-    found = original(state.spec.key)
-    if found:
+    """The open original, or None after drawing the progress of its preparation.
+
+    Once it is trained it is shown on its PCA layout; UMAP is offered when it is there, and the map does not change by itself.
+    """
+    store, found = backend().store, original(state.spec.key)
+    if found and found.complete:
         return found
-    job = backend().store.job(state.spec.key) or api.submit_original(backend().store, state.spec)  # one that was cancelled stays so
-    if job and job.status != "done":
-        jobs.panel(job.key, waiting_for="the original model", again=lambda: backend().store.submit(job.key, "original", asdict(state.spec), job.title))
-        return None
-    return original(state.spec.key)
+    job = store.job(state.spec.key)
+    if job is None or job.status == "done":  # done without a result: its files were removed by hand
+        job = api.submit_original(store, state.spec)
+    if job is None:
+        return original(state.spec.key)
+
+    def again() -> None:
+        store.submit(job.key, "original", asdict(state.spec), job.title)
+
+    with st.sidebar if found else st.container():
+        jobs.panel(
+            job.key,
+            "the UMAP layout" if found else "the original model",
+            again,
+            curves=not found,
+            result=lambda: original(job.key) is not None,
+        )
+    return found

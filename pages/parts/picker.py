@@ -116,7 +116,7 @@ class _Desk:
             except (TypeError, ValueError):
                 continue
             applied = seq
-            ids = ids[np.isin(ids, self.known)]     # the browser is not trusted with ids that were never shown
+            ids = ids[np.isin(ids, self.known)]  # the browser is not trusted with ids that were never shown
             if len(ids) or op in ("undo", "clear"):
                 found.append(Gesture(op, how, tuple(ids.tolist())))
         return found, client, applied
@@ -254,7 +254,7 @@ def _block(key: str, header: dict[str, Any], arrays: dict[str, np.ndarray | byte
         return json.dumps({**header, "sections": rows}).encode(), at
 
     start = -(-(len(head(2**31)[0]) + 4) // 8) * 8
-    text = head(start)[0].ljust(start - 4)                  # JSON allows trailing blanks
+    text = head(start)[0].ljust(start - 4)  # JSON allows trailing blanks
     padded = (body.ljust(-(-len(body) // 8) * 8, b"\0") for body in bodies)
     return b"".join([len(text).to_bytes(4, "little"), text, *padded])
 
@@ -317,7 +317,5 @@ def _source(*names: str) -> str:
     return "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
-_MAP = st.components.v2.component(
-    "unlearning_studio_picker", js=_source("wire.js", "plot.js", "picker.js"), css=_source("picker.css")
-)
+_MAP = st.components.v2.component("unlearning_studio_picker", js=_source("wire.js", "plot.js", "picker.js"), css=_source("picker.css"))
 _RELAY = st.components.v2.component("unlearning_studio_picker_relay", js=_source("relay.js"))

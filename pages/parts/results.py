@@ -64,7 +64,9 @@ def show(key: str, found: Original) -> None:
     count, method = len(run.spec.forget), methods.info(run.spec.method)
     st.subheader(f"What changed: {count:,} instance{'s' if count != 1 else ''}, {method.title}", divider="gray", anchor="what-changed")
     summary(run)
-    section = st.segmented_control("Evidence", list(SECTIONS), default="Utility", key="section", required=True, label_visibility="collapsed")
+    section = st.segmented_control(
+        "Evidence", list(SECTIONS), default="Utility", key="section", required=True, label_visibility="collapsed"
+    )
     SECTIONS[section](run, found)
     st.caption(f"Run {run.key}. The address of this page is a link to it.")
 

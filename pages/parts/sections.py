@@ -20,6 +20,7 @@ from unlearn_core.figures import boundary as boundary_figures
 from unlearn_core.figures import privacy as privacy_figures
 from unlearn_core.figures import structure as structure_figures
 from unlearn_core.figures import utility as utility_figures
+from unlearn_core.figures.base import label
 from unlearn_core.runs import api
 from unlearn_core.runs.api import Run
 from unlearn_core.runs.originals import Original
@@ -38,14 +39,20 @@ def utility(run: Run, found: Original) -> None:
         view = run.views["per_class"]
         data = numbers({"class": view["names"]} | _of(view, lambda name: name.removesuffix(f"_{group}")), "class")
         chart(run, f"per_class.{group}", utility_figures.per_class(view, group), "Accuracy of every class", data)
-        st.caption("A class that loses more than the others is a new bias. The band is where one further retrained model would be expected.")
+        st.caption(
+            "A class that loses more than the others is a new bias. The band is where one further retrained model would be expected."
+        )
     with right:
         ratio = run.measure("utility.cost.ratio")
         block(run, "utility.seconds", utility_figures.cost(run.measure("utility.seconds.method"), ratio))
         block(run, "utility.cost")
     left, right = st.columns(2, gap="large")
     with left:
-        block(run, "utility.calibration", utility_figures.group_triples(run.family("utility.calibration"), "utility.calibration", "expected calibration error"))
+        block(
+            run,
+            "utility.calibration",
+            utility_figures.group_triples(run.family("utility.calibration"), "utility.calibration", "expected calibration error"),
+        )
     with right:
         block(run, "utility.accuracy_gap")
 
@@ -73,16 +80,25 @@ def regions(run: Run, found: Original, names: tuple[str, ...]) -> None:
     inputs[found.ids], labels[found.ids] = found.layout("input"), found.arrays["label"]
     planted = found.meta["planted"].get("mislabelled")
     wrong = np.array(planted) if planted else None
-    block(run, "boundary.region_change", boundary_figures.regions(run.views["regions"], inputs, labels, found.ids, np.array(run.spec.forget), names, wrong))
+    block(
+        run,
+        "boundary.region_change",
+        boundary_figures.regions(run.views["regions"], inputs, labels, found.ids, np.array(run.spec.forget), names, wrong),
+    )
 
 
 def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
     views, triplet = run.views, None
     with st.expander("Choose the plane's three instances"):
-        st.caption("A plane through a forgotten instance (first), one like it and one of a rival class shows exactly how the boundary between them moved.")
+        st.caption(
+            "A plane through a forgotten instance (first), one like it and one of a rival class shows exactly how the boundary between them moved."
+        )
         default = [int(i) for i in views["plane"]["corner_ids"]] if "plane" in views else [*run.spec.forget[:1], *found.ids[:2].tolist()]
         columns = st.columns([1, 1, 1, 1], vertical_alignment="bottom")
-        ids = [columns[k].number_input(f"Instance {k + 1}", 0, found.meta["total"] - 1, default[k], key=f"plane.{run.key}.{k}") for k in range(3)]
+        ids = [
+            columns[k].number_input(f"Instance {k + 1}", 0, found.meta["total"] - 1, default[k], key=f"plane.{run.key}.{k}")
+            for k in range(3)
+        ]
         if columns[3].button("Draw", key="plane.draw", width="stretch"):
             st.session_state["plane.wanted"] = (run.key, tuple(ids))
     wanted = st.session_state.get("plane.wanted")
@@ -97,7 +113,13 @@ def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
     if views and "segment" in views:
         st.markdown("##### Along the way between the instances")
         view = views["segment"]
-        chart(run, "-".join(["segment", *map(str, triplet or ())]), boundary_figures.segment(view, names), "Probability of the given label along a straight line", numbers(view, "t"))
+        chart(
+            run,
+            "-".join(["segment", *map(str, triplet or ())]),
+            boundary_figures.segment(view, names),
+            "Probability of the given label along a straight line",
+            numbers(view, "t"),
+        )
 
 
 def _chosen_plane(run: Run, found: Original, triplet: tuple[int, int, int]) -> dict | None:
@@ -106,7 +128,9 @@ def _chosen_plane(run: Run, found: Original, triplet: tuple[int, int, int]) -> d
     try:
         outside = [i for i in triplet if i not in found.row_of]
         if outside:
-            raise BadInput("instances", f"{outside[0]} is not a training instance.", "Give ids of training instances; hover over the map to read them.")
+            raise BadInput(
+                "instances", f"{outside[0]} is not a training instance.", "Give ids of training instances; hover over the map to read them."
+            )
         if len(set(triplet)) < 3:
             raise BadInput("instances", "two of them are the same.", "Give three different instances.")
     except BadInput as error:
@@ -115,7 +139,12 @@ def _chosen_plane(run: Run, found: Original, triplet: tuple[int, int, int]) -> d
     key = api.submit_plane(store, run, triplet)
     views = api.load_plane(store, key)
     if views is None:
-        jobs.panel(key, "the plane through three instances", again=lambda: store.submit(key, "plane", {"run": run.spec.to_dict(), "triplet": list(triplet)}), curves=False)
+        jobs.panel(
+            key,
+            "the plane through three instances",
+            again=lambda: store.submit(key, "plane", {"run": run.spec.to_dict(), "triplet": list(triplet)}),
+            curves=False,
+        )
         return run.views
     return views
 
@@ -126,16 +155,26 @@ def _data_uri(found: Original, instance: int) -> str:
 
 def _overview(run: Run, names: tuple[str, ...]) -> None:
     view = run.views["overview"]
-    layers = {"delta": "Original → unlearned", "delta_retrained": "Original → retrained", "delta_noise": "Retrained ↔ retrained (seed noise)"}
+    layers = {
+        "delta": "Original → unlearned",
+        "delta_retrained": "Original → retrained",
+        "delta_noise": "Retrained ↔ retrained (seed noise)",
+    }
     there = [name for name in layers if name in view and np.isfinite(view[name]).any()]
     st.markdown("##### Overview map of the change")
-    st.caption("Context, not proof: a smoothed average of nearby instances on the fixed layout. Real flips are drawn as glyphs; places far from any instance are left out.")
+    st.caption(
+        "Context, not proof: a smoothed average of nearby instances on the fixed layout. Real flips are drawn as glyphs; places far from any instance are left out."
+    )
     if there:
-        layer = st.segmented_control("What is compared", there, format_func=layers.get, default=there[0], key="overview.layer", required=True)
+        layer = st.segmented_control(
+            "What is compared", there, format_func=layers.get, default=there[0], key="overview.layer", required=True
+        )
         highest = max(float(np.nanmax(view[name])) for name in there)
         x, y = view["flip_xy"].T
         classes = np.array(names)
-        flips = pd.DataFrame({"id": view["flip_ids"], "x": x, "y": y, "original": classes[view["flip_from"]], "unlearned": classes[view["flip_to"]]})
+        flips = pd.DataFrame(
+            {"id": view["flip_ids"], "x": x, "y": y, "original": classes[view["flip_from"]], "unlearned": classes[view["flip_to"]]}
+        )
         chart(run, f"overview.{layer}", boundary_figures.overview(view, names, layer, highest), "Map of where predictions changed", flips)
     for family in ("boundary.map_fidelity", "boundary.map_locates_flips", "boundary.map_change"):
         block(run, family)
@@ -145,17 +184,25 @@ def structure(run: Run, found: Original) -> None:
     kept = run.family("structure.knn_overlap")
     left, right = st.columns(2, gap="large")
     with left:
-        block(run, "structure.knn_overlap", structure_figures.kept_neighbours(kept, [m.group for m in kept]))
+        block(run, "structure.knn_overlap", structure_figures.kept_neighbours(kept, [label(m) for m in kept]))
     with right:
         st.markdown("##### Kept neighbours, instance by instance")
         st.caption("Left half: the unlearned model. Right half: the retrained models.")
         view = run.views["kept"]
-        data = _by_id({name: array for name, array in view.items() if name != "probe"} | {"group": np.array(structure_figures.GROUP_NAMES)[view["group"]]})
+        data = _by_id(
+            {name: array for name, array in view.items() if name != "probe"}
+            | {"group": np.array(structure_figures.GROUP_NAMES)[view["group"]]}
+        )
         chart(run, "kept", structure_figures.kept_by_group(view), "Kept neighbours of single instances by group", data)
     if found.sprite and "neighbours" in run.views:
         _neighbours(run, found)
     if "relations" in run.views:
-        block(run, "structure.relation_drift", structure_figures.class_relations(run.views["relations"], found.meta["class_names"]), data=_pairs(run.views["relations"], found.meta["class_names"]))
+        block(
+            run,
+            "structure.relation_drift",
+            structure_figures.class_relations(run.views["relations"], found.meta["class_names"]),
+            data=_pairs(run.views["relations"], found.meta["class_names"]),
+        )
     else:
         block(run, "structure.relation_drift")
     left, right = st.columns(2, gap="large")
@@ -164,7 +211,11 @@ def structure(run: Run, found: Original) -> None:
         block(run, "structure.cka", view and structure_figures.layer_similarity(view), data=view and numbers(view, "layers"))
     with right:
         block(run, "structure.cka_to_retrained", _rows(run, "structure.cka_to_retrained", "debiased CKA"))
-    for family, unit in (("structure.knn_overlap_to_retrained", "share of neighbours"), ("structure.residual_similarity", "0 as after retraining, 1 unchanged"), ("structure.preservation", "1 = as two retrained models")):
+    for family, unit in (
+        ("structure.knn_overlap_to_retrained", "share of neighbours"),
+        ("structure.residual_similarity", "0 as after retraining, 1 unchanged"),
+        ("structure.preservation", "1 = as two retrained models"),
+    ):
         block(run, family, _rows(run, family, unit))
 
 
@@ -185,7 +236,7 @@ def _neighbours(run: Run, found: Original) -> None:
 
 def _rows(run: Run, family: str, unit: str):
     measures = [m for m in run.family(family) if m.unlearned is not None]
-    return structure_figures.measure_rows(measures, [m.group for m in measures], x=unit, null="two retrained models") if measures else None
+    return structure_figures.measure_rows(measures, [label(m) for m in measures], x=unit, null="two retrained models") if measures else None
 
 
 def privacy(run: Run, found: Original) -> None:
@@ -195,15 +246,32 @@ def privacy(run: Run, found: Original) -> None:
         icon=":material/info:",
     )
     st.markdown("##### Can forgotten and never-seen instances be told apart?")
-    scale = st.segmented_control("Score", {"scores": "logit-scaled confidence φ", "confidence": "confidence in the label"}, format_func={"scores": "φ", "confidence": "confidence"}.get, default="scores", key="privacy.score", required=True)
+    scale = st.segmented_control(
+        "Score",
+        {"scores": "logit-scaled confidence φ", "confidence": "confidence in the label"},
+        format_func={"scores": "φ", "confidence": "confidence"}.get,
+        default="scores",
+        key="privacy.score",
+        required=True,
+    )
     view = run.views[scale]
     values = np.concatenate([np.ravel(array) for array in view.values() if np.asarray(array).dtype.kind == "f"])
     low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
     threshold = st.slider("Threshold: instances above it are called members", low, high, (low + high) / 2, key=f"privacy.threshold.{scale}")
     label = "logit-scaled confidence φ" if scale == "scores" else "confidence in the label"
-    chart(run, f"hist.{scale}", privacy_figures.score_histograms(view, threshold, x=label), "Histograms of forgotten and test instances", _scores(view))
+    chart(
+        run,
+        f"hist.{scale}",
+        privacy_figures.score_histograms(view, threshold, x=label),
+        "Histograms of forgotten and test instances",
+        _scores(view),
+    )
     auc = [*run.family("privacy.auc"), *run.family("privacy.exposure_shift")]
-    block(run, "privacy.auc", privacy_figures.auc_rows(auc, [{"forget": "forgotten or never seen", "retain": "retained or never seen"}[m.group] for m in auc]))
+    block(
+        run,
+        "privacy.auc",
+        privacy_figures.auc_rows(auc, [{"forget": "forgotten or never seen", "retain": "retained or never seen"}[m.group] for m in auc]),
+    )
     left, right = st.columns(2, gap="large")
     with left:
         attack = run.measure("privacy.lr_attack.forget")
@@ -246,10 +314,45 @@ def files(run: Run, found: Original) -> None:
     )
     stem = f"{run.spec.original.dataset}-{run.spec.method}-{run.key[:8]}"
     bar = st.columns(4)
-    bar[0].download_button("Model (safetensors)", run.model_path.read_bytes(), f"{stem}.safetensors", key="file.model", icon=":material/download:", width="stretch", on_click="ignore")
-    bar[1].download_button("All measures (CSV)", report.to_csv(report.rows(run.measures)), f"{stem}.csv", "text/csv", key="file.csv", icon=":material/download:", width="stretch", on_click="ignore")
-    bar[2].download_button("Bundle (zip)", lambda: report.bundle(run), f"{stem}.zip", "application/zip", key="file.zip", icon=":material/download:", width="stretch", on_click="ignore")
-    bar[3].download_button("All arrays (NumPy)", lambda: (run.folder / "evidence.npz").read_bytes(), f"{stem}.npz", "application/octet-stream", key="file.npz", icon=":material/download:", width="stretch", on_click="ignore")
+    bar[0].download_button(
+        "Model (safetensors)",
+        run.model_path.read_bytes(),
+        f"{stem}.safetensors",
+        key="file.model",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
+    bar[1].download_button(
+        "All measures (CSV)",
+        report.to_csv(report.rows(run.measures)),
+        f"{stem}.csv",
+        "text/csv",
+        key="file.csv",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
+    bar[2].download_button(
+        "Bundle (zip)",
+        lambda: report.bundle(run),
+        f"{stem}.zip",
+        "application/zip",
+        key="file.zip",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
+    bar[3].download_button(
+        "All arrays (NumPy)",
+        lambda: (run.folder / "evidence.npz").read_bytes(),
+        f"{stem}.npz",
+        "application/octet-stream",
+        key="file.npz",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
     st.json(run.spec.to_dict(), expanded=False)
 
 

@@ -40,7 +40,13 @@ def _by_class(state: Studio, found: Original) -> None:
     which, add = st.columns([2, 1], vertical_alignment="bottom")
     chosen = which.multiselect("Classes", names, key="class.names")
     rows = np.isin(found.arrays["label"], [names.index(name) for name in chosen])
-    add.button("Add", key="class.add", width="stretch", disabled=not chosen, on_click=lambda: _add(state, found.ids[rows], f"class {', '.join(chosen)}"))
+    add.button(
+        "Add",
+        key="class.add",
+        width="stretch",
+        disabled=not chosen,
+        on_click=lambda: _add(state, found.ids[rows], f"class {', '.join(chosen)}"),
+    )
 
 
 def _neighbours(state: Studio, found: Original) -> None:
@@ -78,7 +84,12 @@ def _query(state: Studio, found: Original) -> None:
     direction, column = order.split()
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(a[column][rows] * (-1 if direction == "highest" else 1), kind="stable")][:most]
-    st.button(f"Add {len(rows):,} of {keep.sum():,} found", key="query.add", disabled=not len(rows), on_click=lambda: _add(state, found.ids[rows], f"query: {order}"))
+    st.button(
+        f"Add {len(rows):,} of {keep.sum():,} found",
+        key="query.add",
+        disabled=not len(rows),
+        on_click=lambda: _add(state, found.ids[rows], f"query: {order}"),
+    )
 
 
 def _typed(state: Studio, found: Original) -> None:
@@ -93,7 +104,9 @@ def _typed(state: Studio, found: Original) -> None:
 
 
 def _file(state: Studio, found: Original) -> None:
-    given = st.file_uploader("A forget set exported here (CSV or JSON)", ["csv", "json"], key="file.upload", max_upload_size=MAX_IMPORT_BYTES // 1_000_000)
+    given = st.file_uploader(
+        "A forget set exported here (CSV or JSON)", ["csv", "json"], key="file.upload", max_upload_size=MAX_IMPORT_BYTES // 1_000_000
+    )
 
     def apply() -> None:
         with telling():
@@ -109,7 +122,11 @@ def _file(state: Studio, found: Original) -> None:
 
 def _planted(state: Studio, found: Original) -> None:
     for name, ids in found.meta["planted"].items():
-        st.button(f"Add all {len(ids)} {name} instances", key=f"planted.{name}", on_click=lambda ids=ids, name=name: _add(state, ids, f"planted: {name}"))
+        st.button(
+            f"Add all {len(ids)} {name} instances",
+            key=f"planted.{name}",
+            on_click=lambda ids=ids, name=name: _add(state, ids, f"planted: {name}"),
+        )
     st.caption("These were planted when the data were made, so the right answer is known.")
 
 

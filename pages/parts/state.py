@@ -143,7 +143,10 @@ def readable(job: Job) -> RunSpec | None:
 
 def no_run() -> None:
     """Say that a run is not there."""
-    st.toast("There is no run at this address here. It may have been deleted, or made on another machine or by another version.", icon=":material/link_off:")
+    st.toast(
+        "There is no run at this address here. It may have been deleted, or made on another machine or by another version.",
+        icon=":material/link_off:",
+    )
 
 
 def _from_address() -> Studio:

@@ -15,7 +15,10 @@ from unlearn_core.runs import api
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import MAX_RETRAINS
 
-GOALS = {"undo": "Goal: be like a model that never saw the points.", "misclassify": "Goal: get the points wrong. That is not what retraining gives."}
+GOALS = {
+    "undo": "Goal: be like a model that never saw the points.",
+    "misclassify": "Goal: get the points wrong. That is not what retraining gives.",
+}
 
 
 def form(state: Studio, found: Original) -> None:
@@ -23,15 +26,26 @@ def form(state: Studio, found: Original) -> None:
     known = methods.registry()
     last = run_spec(state.run)
     at = f".{state.run}" if last else ""
-    name = st.selectbox("Method", list(known), index=list(known).index(last.method) if last else 0, format_func=lambda n: known[n].title, key=f"method{at}")
+    name = st.selectbox(
+        "Method", list(known), index=list(known).index(last.method) if last else 0, format_func=lambda n: known[n].title, key=f"method{at}"
+    )
     method = known[name]
     st.caption(f"{method.summary} {GOALS[method.goal]} Cost: {method.cost}. Source: {method.paper}.")
     if method.alpha:
         st.caption(f"**α**: {method.alpha} α values of different methods cannot be compared.")
     params = forms.fields(method.params, f"method{at}.{name}", last.params if last and last.method == name else None)
     left, right = st.columns(2)
-    retrains = left.number_input("Retrained models", 0, MAX_RETRAINS, last.retrains if last else 3, key=f"retrains{at}", help="Models trained without the forget set, as the reference. At least 3 for a verdict; more make it sharper.")
-    seed = right.number_input("Seed", 0, 2**31 - 1, last.seed if last else 0, key=f"seed{at}", help="Draws the order of the method's batches.")
+    retrains = left.number_input(
+        "Retrained models",
+        0,
+        MAX_RETRAINS,
+        last.retrains if last else 3,
+        key=f"retrains{at}",
+        help="Models trained without the forget set, as the reference. At least 3 for a verdict; more make it sharper.",
+    )
+    seed = right.number_input(
+        "Seed", 0, 2**31 - 1, last.seed if last else 0, key=f"seed{at}", help="Draws the order of the method's batches."
+    )
     _warnings(state, found)
     count = len(state.forget)
     label = f"Unlearn {count:,} instance{'s' if count != 1 else ''}" if count else "Unlearn"

@@ -99,7 +99,10 @@ def row(name: str, count: int, device: str, repeats: int, full: bool) -> list[st
     begun = time.perf_counter()
     plan = ensemble.plan(info, dataset, params, subsets, device)
     measuring = time.perf_counter() - begun
-    rounds = [[clock(work, device) for work in (one_by_one, lambda: many(Plan(stack, count, 0.0, {})), lambda: many(plan))] for _ in range(repeats)]
+    rounds = [
+        [clock(work, device) for work in (one_by_one, lambda: many(Plan(stack, count, 0.0, {})), lambda: many(plan))]
+        for _ in range(repeats)
+    ]
     alone, stacked, picked = ([measured[k] for measured in rounds] for k in range(3))
 
     def middle(found, k=0):
@@ -125,7 +128,21 @@ if __name__ == "__main__":
     for device in devices():
         load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         print(f"\nMany digits models at once, {hardware(device)}{load}, {time.strftime('%Y-%m-%d')}, {given.repeats} rounds\n")
-        head = ["device", "model", "K", "epochs", "one by one, s", "stacked, s", "picked, s", "picking, s", "ratio stacked", "ratio picked", "work", "goal", "peak MiB: one / stacked / picked"]
+        head = [
+            "device",
+            "model",
+            "K",
+            "epochs",
+            "one by one, s",
+            "stacked, s",
+            "picked, s",
+            "picking, s",
+            "ratio stacked",
+            "ratio picked",
+            "work",
+            "goal",
+            "peak MiB: one / stacked / picked",
+        ]
         print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
         for name in given.models:
             if "image" in models.info(name).modalities:

@@ -24,7 +24,11 @@ def hardware(device: str = "cpu") -> str:
         import torch
 
         return torch.cuda.get_device_name(0)
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
     return f"{os.cpu_count()} cores of {names[0] if names else platform.processor() or 'unknown'}"
 
 
@@ -101,7 +105,9 @@ def methods_table(device: str) -> list[tuple[str, ...]]:
     rows = []
     for model in ("softmax", "mlp", "cnn"):
         original = OriginalSpec.make("digits", model, device=device)
-        trained = training.train(models.info(model), dataset, original.model_params, dataset.splits.train, seeds.derive("original", 0), device)
+        trained = training.train(
+            models.info(model), dataset, original.model_params, dataset.splits.train, seeds.derive("original", 0), device
+        )
         member = pipeline.Member(trained, training.read(trained, dataset.inputs, device))
         seconds = {}
         for name in ("retrain", *(m for m in methods.registry() if m != "retrain")):
@@ -130,4 +136,8 @@ if __name__ == "__main__":
     from unlearn_core.models.device import devices
 
     for device in devices():
-        show(f"Methods on 50 of 1,168 digits, {hardware(device)}, {today}, median of {REPEATS}", ("model", "method", "time", "of one retraining"), methods_table(device))
+        show(
+            f"Methods on 50 of 1,168 digits, {hardware(device)}, {today}, median of {REPEATS}",
+            ("model", "method", "time", "of one retraining"),
+            methods_table(device),
+        )

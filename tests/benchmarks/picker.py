@@ -64,7 +64,7 @@ def measure(browser, n, sprite):
     with open(Path(folder) / "log.txt", "w") as log:
         process, address = start(APP, {"PICKER_N": str(n), "PICKER_SPRITE": str(int(sprite))}, log)
     try:
-        browser.new_page().goto(address)                    # the server's own first-run work is not the picker's
+        browser.new_page().goto(address)  # the server's own first-run work is not the picker's
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         time.sleep(3)
         wire = Wire(page)

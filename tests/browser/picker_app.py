@@ -46,8 +46,13 @@ def points(colour):
     ids, xy, label, loss = world(N)
     captions = tuple(f"id {i} · label {c} · loss {v:.2f}" for i, c, v in zip(ids, label, loss, strict=True))
     shared = {
-        "ids": ids, "x": xy[:, 0], "y": xy[:, 1], "captions": captions,
-        "sprite": sprite(N) if SPRITE else None, "tile": (TILE, TILE), "columns": COLUMNS,
+        "ids": ids,
+        "x": xy[:, 0],
+        "y": xy[:, 1],
+        "captions": captions,
+        "sprite": sprite(N) if SPRITE else None,
+        "tile": (TILE, TILE),
+        "columns": COLUMNS,
     }
     if colour == "class":
         names = tuple(f"class {c}" for c in range(CLASSES))

@@ -7,7 +7,7 @@ import pytest
 
 try:
     from playwright.sync_api import expect
-except ImportError:                                         # the browser fixture then skips, or fails in CI
+except ImportError:  # the browser fixture then skips, or fails in CI
     expect = None
 
 APP = Path(__file__).with_name("picker_app.py")

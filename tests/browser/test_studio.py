@@ -18,12 +18,12 @@ from .test_picker import Map
 
 try:
     from playwright.sync_api import expect
-except ImportError:                                         # the browser fixture then skips, or fails in CI
+except ImportError:  # the browser fixture then skips, or fails in CI
     expect = None
 
 IDLE = "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
-LONG = {"Epochs": 1000, "Batch": 8}                         # a minute and more: long enough to reload, cancel and kill
-PROBES = ("/_stcore/health", "/_stcore/host-config")        # which Streamlit asks for below a page's own address first
+LONG = {"Epochs": 1000, "Batch": 8}  # a minute and more: long enough to reload, cancel and kill
+PROBES = ("/_stcore/health", "/_stcore/host-config")  # which Streamlit asks for below a page's own address first
 
 
 class Server:
@@ -70,7 +70,9 @@ class Studio(Map):
 
     def open(self, address, query=""):
         self.page.goto(f"{address}/studio{query}")
-        self.page.wait_for_function("() => document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot?.querySelector('.picker')?.picker.state().n > 0")
+        self.page.wait_for_function(
+            "() => document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot?.querySelector('.picker')?.picker.state().n > 0"
+        )
         return self.settled()
 
     def settled(self):
@@ -171,7 +173,7 @@ def other(browser):
 
 
 def test_a_deep_link_is_the_first_request_and_the_map_is_there_before_the_worker(tmp_path, page):
-    held = lock(Store(tmp_path))                            # no worker can begin while this test holds its place
+    held = lock(Store(tmp_path))  # no worker can begin while this test holds its place
     server = Server(tmp_path).start()
     try:
         wrong = watch(page, server.address)
@@ -273,7 +275,7 @@ def test_a_killed_server_loses_nothing(alone, page):
     alone.start()
     studio.open(alone.address, f"?{query}")
     studio.has(5)
-    assert alone.worker() == worker                         # the old worker went on with its work
+    assert alone.worker() == worker  # the old worker went on with its work
     expect(studio.cancel).to_be_visible()
     studio.cancel.click()
     expect(page.get_by_text("Cancelled: unlearning")).to_be_visible(timeout=4_000)
@@ -282,7 +284,10 @@ def test_a_killed_server_loses_nothing(alone, page):
 def watch(page, address):
     """A list that fills with errors in the browser and with requests to anything but the app itself."""
     wrong = []
-    page.on("console", lambda said: said.type == "error" and not said.location["url"].endswith(PROBES) and wrong.append(f"{said.text} {said.location}"))
+    page.on(
+        "console",
+        lambda said: said.type == "error" and not said.location["url"].endswith(PROBES) and wrong.append(f"{said.text} {said.location}"),
+    )
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda asked: asked.url.startswith((address, "data:", "blob:")) or wrong.append(f"asks the network: {asked.url}"))
     return wrong
@@ -302,11 +307,13 @@ def test_every_page_is_sound(browser, shared, theme, width):
             for section in sections:
                 if section:
                     page.get_by_role("radio", name=section, exact=True).click()
-                page.wait_for_timeout(100)                  # until the click reached the server
+                page.wait_for_timeout(100)  # until the click reached the server
                 page.wait_for_function(IDLE)
                 assert page.get_by_test_id("stException").count() == 0
                 assert "Traceback" not in page.inner_text("body")
-                wide = page.evaluate("() => [document.documentElement, document.querySelector('[data-testid=stMain]')].some((e) => e.scrollWidth > e.clientWidth)")
+                wide = page.evaluate(
+                    "() => [document.documentElement, document.querySelector('[data-testid=stMain]')].some((e) => e.scrollWidth > e.clientWidth)"
+                )
                 assert not wide, f"{path} {section or ''} scrolls sideways"
         assert not wrong
     finally:

@@ -124,7 +124,10 @@ def test_hostile_files_are_refused_in_plain_words(case):
 
 def test_random_bytes_never_raise_anything_but_bad_input():
     rng = np.random.default_rng(0)
-    seeds = [ForgetSet().add([1, 2, 3], "a").named("n").to_csv("digits", HASH).encode(), ForgetSet().add([1, 2], "a").to_json("digits", HASH).encode()]
+    seeds = [
+        ForgetSet().add([1, 2, 3], "a").named("n").to_csv("digits", HASH).encode(),
+        ForgetSet().add([1, 2], "a").to_json("digits", HASH).encode(),
+    ]
     refused = 0
     for round_ in range(600):
         content = bytearray(seeds[round_ % 2])
@@ -145,7 +148,11 @@ def test_repeated_ids_in_a_file_count_once():
 
 
 def test_imported_texts_are_short_and_can_be_stored():
-    found = read_forget_set(b'{"dataset": "digits", "name": "\\ud800' + b"n" * 500 + b'", "instances": [{"id": 1, "how": "\\udfff' + b"h" * 500 + b'"}]}', "digits", HASH)
+    found = read_forget_set(
+        b'{"dataset": "digits", "name": "\\ud800' + b"n" * 500 + b'", "instances": [{"id": 1, "how": "\\udfff' + b"h" * 500 + b'"}]}',
+        "digits",
+        HASH,
+    )
     for text in (found.name, *found.provenance):
         assert len(text) <= forget_module.MAX_TEXT
         text.encode("utf-8")
@@ -172,7 +179,24 @@ def test_typed_ids(text, ids):
 
 @pytest.mark.parametrize(
     "text",
-    ["-3", "3-", "-", "3--5", "5-3", "1.5", "1e3", "0x10", "²", "½", "three", "3-4-5", "9" * 5000, "0-99999999999999999999", "0-999999 0-999999", "3,b"],
+    [
+        "-3",
+        "3-",
+        "-",
+        "3--5",
+        "5-3",
+        "1.5",
+        "1e3",
+        "0x10",
+        "²",
+        "½",
+        "three",
+        "3-4-5",
+        "9" * 5000,
+        "0-99999999999999999999",
+        "0-999999 0-999999",
+        "3,b",
+    ],
 )
 def test_typed_nonsense_is_refused(text):
     with pytest.raises(BadInput) as caught:
@@ -238,13 +262,16 @@ def wine():
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("0.03", 6), ("3%", 6), ("3.5%", 7), ("1e-9", 1), ("50", 50), ("200", 200), ("1", 1), ("0.9999", 200), ("100%", 200)]
+    ("text", "count"),
+    [("0.03", 6), ("3%", 6), ("3.5%", 7), ("1e-9", 1), ("50", 50), ("200", 200), ("1", 1), ("0.9999", 200), ("100%", 200)],
 )
 def test_amounts(text, count):
     assert amount(text, 200) == count
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "-0.1", "0.0", "1.5", "201", "nan", "inf", "-inf", "inf%", "", "%", "x", "101%", "1e999", "0.03:5"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "-0.1", "0.0", "1.5", "201", "nan", "inf", "-inf", "inf%", "", "%", "x", "101%", "1e999", "0.03:5"]
+)
 def test_amounts_out_of_range(text):
     with pytest.raises(BadInput, match="from 1 to 200") as caught:
         amount(text, 200)

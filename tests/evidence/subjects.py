@@ -65,9 +65,18 @@ def make_subject(kind="moons", retrains=3, unlearned="noop", forget=12, seed=0):
     flat = inputs[splits.train].reshape(len(splits.train), -1)
     layout = flat[:, :2] if kind == "moons" else np.linalg.svd(flat - flat.mean(0), full_matrices=False)[0][:, :2]
     return Subject(
-        labels=labels, class_names=names, modality=modality, inputs=inputs, splits=splits, forget=gone,
-        original=outputs["original"], unlearned=outputs.get("unlearned"),
+        labels=labels,
+        class_names=names,
+        modality=modality,
+        inputs=inputs,
+        splits=splits,
+        forget=gone,
+        original=outputs["original"],
+        unlearned=outputs.get("unlearned"),
         retrained=[outputs[f"retrained:{k}"] for k in range(retrains)],
-        predict=lambda who, x: nets[who].predict(x), head=lambda who, f: nets[who].head(f),
-        layout=layout.astype(np.float32), seed=seed, seconds={"method": 0.2, "retrain": 0.8},
+        predict=lambda who, x: nets[who].predict(x),
+        head=lambda who, f: nets[who].head(f),
+        layout=layout.astype(np.float32),
+        seed=seed,
+        seconds={"method": 0.2, "retrain": 0.8},
     )

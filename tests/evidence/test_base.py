@@ -62,7 +62,7 @@ def test_closeness_to_retrained_covers_a_fresh_retrain(k):
 
 def test_closeness_averages_over_the_other_retrained_models():
     distance = {("retrained:0", "retrained:1"): 1.0, ("retrained:0", "retrained:2"): 2.0, ("retrained:1", "retrained:2"): 6.0}
-    distance |= {(who, f"retrained:{i}"): 10.0 * i for who in ("original", ) for i in range(3)}
+    distance |= {(who, f"retrained:{i}"): 10.0 * i for who in ("original",) for i in range(3)}
     distance |= {(f"retrained:{i}", "unlearned"): 3.0 for i in range(3)}
     m = to_retrained(Models(3), "x.y", "g", lambda a, b: distance[a, b], n=1)
     assert m.retrained.values == (1.5, 3.5, 4.0) and m.null == (1.5, 4.0)
@@ -79,9 +79,11 @@ def test_what_is_awaited_is_said_and_disappears():
 
 def test_values_are_computed_once_while_retrained_models_arrive():
     subject, asked = make_subject("moons", retrains=3), []
+
     def value(who):
         asked.append(who)
         return 1.0
+
     all_retrained, subject.retrained = subject.retrained, []
     per_model(subject, "x.y", "g", value, n=1)
     subject.retrained = all_retrained[:1]

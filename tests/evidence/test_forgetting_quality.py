@@ -106,7 +106,9 @@ def test_separable_models_score_zero(rule):
     assert found.score == 0 and found.ratio == 0 and found.null > 0
 
 
-@pytest.mark.parametrize(("rule", "models", "level", "tolerance"), [("single", 16, 0.33, 0.06), ("single", 64, 0.34, 0.05), ("double", 64, 0.08, 0.04)])
+@pytest.mark.parametrize(
+    ("rule", "models", "level", "tolerance"), [("single", 16, 0.33, 0.06), ("single", 64, 0.34, 0.05), ("double", 64, 0.08, 0.04)]
+)
 def test_equal_distributions_score_their_null_and_not_one(rule, models, level, tolerance):
     rng = np.random.default_rng(9)
     found = fq.forgetting_quality(rng.normal(size=(models, 60)), rng.normal(size=(2 * models, 60)), rule, splits=8)
@@ -127,7 +129,10 @@ def test_the_null_rests_on_the_same_number_of_models_and_too_few_are_refused():
     assert fq.forgetting_quality(rng.normal(size=(40, 3)), rng.normal(size=(20, 3))).models == 10
     with pytest.raises(BadInput):
         fq.forgetting_quality(rng.normal(size=(3, 3)), rng.normal(size=(20, 3)))
-    same = [fq.forgetting_quality(rng2.normal(size=(10, 3)), rng2.normal(size=(20, 3)), seed=4) for rng2 in (np.random.default_rng(1), np.random.default_rng(1))]
+    same = [
+        fq.forgetting_quality(rng2.normal(size=(10, 3)), rng2.normal(size=(20, 3)), seed=4)
+        for rng2 in (np.random.default_rng(1), np.random.default_rng(1))
+    ]
     assert same[0].score == same[1].score
 
 

@@ -57,8 +57,11 @@ def test_lira_pool_equals_a_loop_over_deviations_within_instances():
     for side in (keep, ~keep):
         deviations = [phi[side[:, i], i] - phi[side[:, i], i].mean() for i in range(60)]
         spread.append(np.sqrt(np.sum(np.concatenate(deviations) ** 2) / sum(len(d) - 1 for d in deviations)))
-    expected = [stats.norm.logpdf(target[i], phi[keep[:, i], i].mean(), spread[0]) - stats.norm.logpdf(target[i], phi[~keep[:, i], i].mean(), spread[1])
-                for i in range(60)]
+    expected = [
+        stats.norm.logpdf(target[i], phi[keep[:, i], i].mean(), spread[0])
+        - stats.norm.logpdf(target[i], phi[~keep[:, i], i].mean(), spread[1])
+        for i in range(60)
+    ]
     np.testing.assert_allclose(pool.lira_online(phi, keep, target, "pool"), expected, rtol=1e-9, atol=1e-10)
 
 
@@ -162,7 +165,10 @@ def test_u_lira_equals_a_scipy_loop_for_both_nulls():
     phi, keep, unlearned, target, _ = unlearning_pool(16, 30, 0.5, 10)
     for null, h0 in (("unlearned", unlearned), ("retrain", phi)):
         found = pool.u_lira(unlearned, keep, target, null=null, original=phi, variance="per")
-        expected = [stats.norm.logpdf(target[i], *_moments(unlearned[keep[:, i], i])) - stats.norm.logpdf(target[i], *_moments(h0[~keep[:, i], i])) for i in range(30)]
+        expected = [
+            stats.norm.logpdf(target[i], *_moments(unlearned[keep[:, i], i])) - stats.norm.logpdf(target[i], *_moments(h0[~keep[:, i], i]))
+            for i in range(30)
+        ]
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
 
 
@@ -257,7 +263,10 @@ def test_rmia_tells_members_apart_and_is_chance_without_an_effect():
 def test_rmia_is_tuned_on_another_model_and_needs_a_population():
     p, p_ref, pz, pz_ref, keep, seen = population_pool(16, 400, 300)
     a = pool.tune_rmia_offline(p, seen, p_ref, keep, pz, pz_ref)
-    found = {step: attacks.auc(*(pool.rmia_offline(p, p_ref, keep, pz, pz_ref, step)[side] for side in (seen, ~seen))) for step in np.arange(11) / 10}
+    found = {
+        step: attacks.auc(*(pool.rmia_offline(p, p_ref, keep, pz, pz_ref, step)[side] for side in (seen, ~seen)))
+        for step in np.arange(11) / 10
+    }
     assert found[a] == max(found.values())
     with pytest.raises(BadInput):
         pool.rmia_online(p, p_ref, keep, pz[:0], pz_ref[:, :0])

@@ -49,7 +49,9 @@ def test_entropies_equal_the_definitions_of_song_and_mittal():
     z, y = draw()
     p = softmax(z, axis=1)
     np.testing.assert_allclose(-pop.entropy_score(z), [song_mittal_entropy(row) for row in p], atol=1e-12)
-    np.testing.assert_allclose(-pop.modified_entropy_score(z, y), [song_mittal_modified_entropy(*pair) for pair in zip(p, y, strict=True)], atol=1e-12)
+    np.testing.assert_allclose(
+        -pop.modified_entropy_score(z, y), [song_mittal_modified_entropy(*pair) for pair in zip(p, y, strict=True)], atol=1e-12
+    )
 
 
 def test_modified_entropy_of_a_row_does_not_depend_on_its_batch():
@@ -80,7 +82,9 @@ def test_scores_are_higher_for_what_looks_learned():
     assert pop.entropy_score(sure) > pop.entropy_score(unsure)
     assert pop.modified_entropy_score(sure, zero) > pop.modified_entropy_score(unsure, zero)
     # Sure of a wrong class: entropy takes it for a member, modified entropy does not.
-    assert pop.entropy_score(sure) > pop.entropy_score(unsure) and pop.modified_entropy_score(sure, zero + 1) < pop.modified_entropy_score(unsure, zero + 1)
+    assert pop.entropy_score(sure) > pop.entropy_score(unsure) and pop.modified_entropy_score(sure, zero + 1) < pop.modified_entropy_score(
+        unsure, zero + 1
+    )
 
 
 # Thresholds

@@ -29,9 +29,17 @@ def two_class(scores, forget, test, rest=0):
     empty = np.empty(0, np.int64)
     outputs = Outputs(np.stack([scores, np.zeros(n)], axis=1), {})
     return Subject(
-        labels=labels, class_names=("a", "b"), modality="points", inputs=np.zeros((n, 2), np.float32),
-        splits=Splits(np.arange(train), empty, empty, np.arange(train, train + test), empty), forget=np.arange(forget),
-        original=outputs, unlearned=outputs, retrained=[outputs] * 3, predict=None, head=None,
+        labels=labels,
+        class_names=("a", "b"),
+        modality="points",
+        inputs=np.zeros((n, 2), np.float32),
+        splits=Splits(np.arange(train), empty, empty, np.arange(train, train + test), empty),
+        forget=np.arange(forget),
+        original=outputs,
+        unlearned=outputs,
+        retrained=[outputs] * 3,
+        predict=None,
+        head=None,
     )
 
 

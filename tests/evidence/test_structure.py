@@ -33,10 +33,17 @@ def planted(features, unlearned=None, retrained=(), labels=None, forget=20, outs
     labels = np.arange(n) % 3 if labels is None else labels
     empty = np.empty(0, np.int64)
     return Subject(
-        labels=np.concatenate([labels, np.zeros(outside, int)]), class_names=("a", "b", "c"), modality="points",
-        inputs=np.zeros((n + outside, 2), np.float32), splits=Splits(np.arange(n), empty, empty, rest, empty), forget=np.arange(forget),
-        original=outputs(features), unlearned=None if unlearned is None else outputs(unlearned), retrained=[outputs(z) for z in retrained],
-        predict=None, head=None,
+        labels=np.concatenate([labels, np.zeros(outside, int)]),
+        class_names=("a", "b", "c"),
+        modality="points",
+        inputs=np.zeros((n + outside, 2), np.float32),
+        splits=Splits(np.arange(n), empty, empty, rest, empty),
+        forget=np.arange(forget),
+        original=outputs(features),
+        unlearned=None if unlearned is None else outputs(unlearned),
+        retrained=[outputs(z) for z in retrained],
+        predict=None,
+        head=None,
     )
 
 
@@ -310,6 +317,8 @@ def test_structure_is_quick_enough_to_follow_arriving_models():
 
 
 def test_the_declarations_import_neither_torch_nor_sklearn_nor_scipy():
-    code = ("import sys, unlearn_core.evidence.structure, unlearn_core.evidence.privacy;"
-            "assert not {'torch', 'sklearn', 'scipy', 'streamlit', 'plotly'} & set(sys.modules)")
+    code = (
+        "import sys, unlearn_core.evidence.structure, unlearn_core.evidence.privacy;"
+        "assert not {'torch', 'sklearn', 'scipy', 'streamlit', 'plotly'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

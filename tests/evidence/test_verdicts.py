@@ -62,7 +62,9 @@ def test_noop_is_told_apart_on_mislabelled_points_and_exact_retraining_is_not():
     middle, spread = instances()
     rng = np.random.default_rng(3)
     phi = retrains(16)
-    original = np.where(np.arange(60) < 20, 6 + rng.normal(size=60), middle + spread * rng.normal(size=60))  # the model learned the wrong labels
+    original = np.where(
+        np.arange(60) < 20, 6 + rng.normal(size=60), middle + spread * rng.normal(size=60)
+    )  # the model learned the wrong labels
     noop, exact = (v.judge(x, v.never_seen(phi)) for x in (original, retrains(1, seed=4)[0]))
     assert (noop.verdict[HARD] == v.STILL).all() and (noop.controlled[HARD] == v.STILL).all()
     assert (exact.verdict[HARD] == v.NOT).sum() >= 15 and (exact.controlled == v.NOT).all()
@@ -102,7 +104,9 @@ def test_about_ten_percent_of_exact_retrains_are_flagged_and_five_in_each_direct
 def test_own_spread_holds_the_level_for_every_instance_and_a_shared_one_does_not():
     rates = {}
     for variance in VARIANCES:
-        flagged = [v.judge(retrains(50, seed=20_000 + s), v.never_seen(retrains(8, seed=s), variance=variance)).p < v.ALPHA for s in range(150)]
+        flagged = [
+            v.judge(retrains(50, seed=20_000 + s), v.never_seen(retrains(8, seed=s), variance=variance)).p < v.ALPHA for s in range(150)
+        ]
         rates[variance] = np.mean(flagged, axis=(0, 1))
     assert np.abs(rates["per"] - 0.05).max() < 0.03
     assert rates["pool"].max() > 0.12 and rates["pool"].min() < 0.01
@@ -128,7 +132,7 @@ def test_p_values_of_the_retrained_models_are_uniform_too():
 
 
 def test_judging_with_the_models_that_chose_the_points_is_biased_and_cross_fitting_is_not():
-    """"The most exposed": where the original stands highest above its never-seen bell, by the luck of that bell's members."""
+    """ "The most exposed": where the original stands highest above its never-seen bell, by the luck of that bell's members."""
     shares = {"same": [], "other": []}
     for seed in range(40):
         phi = np.random.default_rng(seed).normal(size=(17, 400))  # 400 equal instances; the last model is an exact retrain
@@ -219,7 +223,10 @@ def test_qq_points_and_ks_are_those_of_scipy():
     assert (found.distance, found.p, found.p_calibrated) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue), None)
     assert v.ks_distance(p) == pytest.approx(expected.statistic)
     np.testing.assert_array_equal(found.observed, np.sort(p))
-    inside = [np.mean((u.low <= u.observed) & (u.observed <= u.high)) for u in (v.uniformity(np.random.default_rng(s).random(50)) for s in range(100))]
+    inside = [
+        np.mean((u.low <= u.observed) & (u.observed <= u.high))
+        for u in (v.uniformity(np.random.default_rng(s).random(50)) for s in range(100))
+    ]
     assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
     with pytest.raises(BadInput):
         v.uniformity(np.full(3, np.nan))
@@ -323,6 +330,7 @@ def test_no_judgement_uses_a_correction_from_its_own_model_or_instance(monkeypat
     pool.mean[0], phi = 99.0, full(3, 1)  # far from the others, so that its own flags can be read off at the last knot
     phi[:, 0] = 99.0
     for marked in ((slice(None), slice(0, 1)), (slice(0, 1), slice(None))):  # the first instance; the first of three models
+
         def marking(pool, retrained, never, marked=marked):
             return v.Correction(np.array([-99.0, 99]), np.full(2, 1e6 * never[marked].any()), np.full(2, 99.0), 1.0)
 
@@ -346,10 +354,17 @@ def test_a_matched_pool_needs_no_correction():
 def test_fifty_verdicts_from_sixty_four_models_are_instant():
     middle, spread = instances(50)
     phi, original = retrains(64, n=50), middle + 5 * spread
+
     def everything():
         never = v.never_seen(phi)
         found, beside = v.judge(original, never), v.judge_each(phi)
-        return v.waffle(found.verdict, beside.verdict), v.uniformity(found.p, beside.p), v.share_of_the_way(original, phi[0], never), v.rank_p(original, phi)
+        return (
+            v.waffle(found.verdict, beside.verdict),
+            v.uniformity(found.p, beside.p),
+            v.share_of_the_way(original, phi[0], never),
+            v.rank_p(original, phi),
+        )
+
     everything()
     start = time.process_time()
     everything()

@@ -73,7 +73,9 @@ def test_panels_share_axes_and_carry_every_boundary(case):
     subject, findings = case
     if subject.modality == "points":
         view = findings.views["regions"]
-        fig = charts.regions(view, subject.inputs, subject.labels, subject.splits.train, subject.forget, subject.class_names, subject.forget)
+        fig = charts.regions(
+            view, subject.inputs, subject.labels, subject.splits.train, subject.forget, subject.class_names, subject.forget
+        )
         assert len(named(fig, "Forgotten")) == len(named(fig, "Wrong label")) == 3
         assert list(named(fig, "Forgotten")[0].x) == list(subject.inputs[subject.forget, 0])
     else:
@@ -105,7 +107,9 @@ def test_overview_draws_real_flips_and_says_how_far_to_trust_it(case):
     fig = charts.overview(view, subject.class_names)
     flips = [trace for trace in fig.data if trace.name.startswith("now ")]
     assert sum(len(trace.x) for trace in flips) == len(view["flip_ids"])
-    assert fig.data[0].zmin == 0 and fig.data[0].zmax == pytest.approx(max(np.nanmax(view[k]) for k in ("delta", "delta_retrained", "delta_noise")))
+    assert fig.data[0].zmin == 0 and fig.data[0].zmax == pytest.approx(
+        max(np.nanmax(view[k]) for k in ("delta", "delta_retrained", "delta_noise"))
+    )
     words = fig.layout.annotations[-1].text
     assert words.startswith("Approximate") and f"{view['fidelity'][0]:.0%}" in words
     other = charts.overview(view, subject.class_names, layer="delta_noise")
@@ -119,8 +123,11 @@ def test_charts_work_before_unlearning_and_before_retraining():
         charts.margin_arrows(views["margins"], subject.class_names)
         charts.overview(views["overview"], subject.class_names)
         assert [t.name for t in charts.segment(views["segment"], subject.class_names).data] == ["Original"]
-        fig = charts.plane(views["plane"], subject.class_names) if kind == "digits" else charts.regions(
-            views["regions"], subject.inputs, subject.labels, subject.splits.train, subject.forget, subject.class_names)
+        fig = (
+            charts.plane(views["plane"], subject.class_names)
+            if kind == "digits"
+            else charts.regions(views["regions"], subject.inputs, subject.labels, subject.splits.train, subject.forget, subject.class_names)
+        )
         assert [t.name for t in fig.data if "Boundary" in (t.name or "")] == ["Boundary: original"]
 
 

@@ -12,11 +12,14 @@ from unlearn_core.figures import privacy as figures
 RNG = np.random.default_rng(0)
 SCORES = {
     f"{group}.{who}": RNG.normal(loc, 1, (*((3,) if who == "retrained" else ()), n))
-    for group, loc, n in (("forget", 1, 30), ("test", 0, 100)) for who in ("original", "unlearned", "retrained")
+    for group, loc, n in (("forget", 1, 30), ("test", 0, 100))
+    for who in ("original", "unlearned", "retrained")
 }
-ROC = {"fpr": np.linspace(0, 1, 101)} | {
-    who: attacks.roc(SCORES[f"forget.{who}"], SCORES[f"test.{who}"]) for who in ("original", "unlearned")
-} | {"retrained": np.stack([attacks.roc(f, t) for f, t in zip(SCORES["forget.retrained"], SCORES["test.retrained"], strict=True)])}
+ROC = (
+    {"fpr": np.linspace(0, 1, 101)}
+    | {who: attacks.roc(SCORES[f"forget.{who}"], SCORES[f"test.{who}"]) for who in ("original", "unlearned")}
+    | {"retrained": np.stack([attacks.roc(f, t) for f, t in zip(SCORES["forget.retrained"], SCORES["test.retrained"], strict=True)])}
+)
 SPLITS = {"original": RNG.uniform(0.4, 0.8, 10), "unlearned": RNG.uniform(0.4, 0.8, 10), "retrained": RNG.uniform(0.4, 0.8, (3, 10))}
 AUC = Measure("privacy.auc.forget", "forget", 0.7, 0.6, retrained_band([0.5, 0.52, 0.55]), ci=(0.5, 0.7), null=(0.45, 0.55))
 
@@ -74,7 +77,7 @@ def test_roc_draws_steps_over_a_chance_diagonal(log):
         named.setdefault(trace.name, []).append(trace)
     assert len(named["Retrained"]) == 3 and all(t.line.shape == "hv" for t in named["Unlearned"])
     assert tuple(named["chance"][0].x) == tuple(named["chance"][0].y)
-    np.testing.assert_allclose(named["Unlearned"][0].y, ROC["unlearned"][int(log):])
+    np.testing.assert_allclose(named["Unlearned"][0].y, ROC["unlearned"][int(log) :])
     assert (min(named["Unlearned"][0].x) > 0) == log
 
 

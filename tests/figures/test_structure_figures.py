@@ -11,16 +11,22 @@ from unlearn_core.figures.palette import MODEL_COLOURS
 
 RNG = np.random.default_rng(0)
 KEPT = {
-    "ids": np.arange(60), "group": np.repeat([0, 1, 2], 20).astype(np.int8),
-    "unlearned": RNG.uniform(size=60), "retrained": RNG.uniform(size=(3, 60)),
+    "ids": np.arange(60),
+    "group": np.repeat([0, 1, 2], 20).astype(np.int8),
+    "unlearned": RNG.uniform(size=60),
+    "retrained": RNG.uniform(size=(3, 60)),
 }
 RELATIONS = {
-    "classes": np.array([0, 2, 3]), "original": np.eye(3), "unlearned": np.eye(3) + 0.04 * (1 - np.eye(3)),
+    "classes": np.array([0, 2, 3]),
+    "original": np.eye(3),
+    "unlearned": np.eye(3) + 0.04 * (1 - np.eye(3)),
     "retrained": np.zeros((0, 3, 3)),
 }
 CKA = {
-    "layers": np.array(["one", "two"]), "unlearned": np.array([0.9, 0.8]),
-    "retrained": np.array([[0.7, 0.6], [0.72, 0.65]]), "null": np.array([[0.75, 0.7]]),
+    "layers": np.array(["one", "two"]),
+    "unlearned": np.array([0.9, 0.8]),
+    "retrained": np.array([[0.7, 0.6], [0.72, 0.65]]),
+    "null": np.array([[0.75, 0.7]]),
 }
 
 

@@ -35,7 +35,12 @@ def test_axes_never_leave_what_a_share_can_be():
 
 
 def test_classes_without_instances_are_left_out():
-    view = {"names": np.array(["a", "b"]), "n_test": np.array([4, 0]), "original_test": np.array([0.5, 0.0]), "retrained_test": np.zeros((0, 2))}
+    view = {
+        "names": np.array(["a", "b"]),
+        "n_test": np.array([4, 0]),
+        "original_test": np.array([0.5, 0.0]),
+        "retrained_test": np.zeros((0, 2)),
+    }
     fig = charts.per_class(view)
     assert list(fig.layout.xaxis.ticktext) == ["a"] and list(named(fig, "Original").y) == [0.5]
 

@@ -89,7 +89,9 @@ def test_a_method_gets_only_what_it_declared(needs, trained, wine):
     spy = replace(methods.info("finetune"), needs=needs, run=lambda task: seen.append(task) or task.model)
     apply(trained, wine, forget_of(wine), spy)
     task = seen[0]
-    assert (task.retain is not None, task.heldout is not None, task.train is not None) == tuple(n in needs for n in ("retain", "heldout", "train"))
+    assert (task.retain is not None, task.heldout is not None, task.train is not None) == tuple(
+        n in needs for n in ("retain", "heldout", "train")
+    )
     assert task.forget.tolist() == forget_of(wine).tolist()
     assert task.share == len(forget_of(wine)) / len(wine.splits.train)
     if task.retain is not None:

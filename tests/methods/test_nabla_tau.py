@@ -103,7 +103,10 @@ def test_any_forget_share_gives_a_usable_plan(preset, forget):
     assert plan["epochs"] >= 1 and 1 <= plan["forget_batch"] <= forget and plan["batch"] >= 1
 
 
-@pytest.mark.parametrize(("preset", "forget", "alpha"), [("paper", 1, 5 / 3 / 1000), ("paper", 900, 0.95), ("auto", 1, 0.5), ("auto", 400, 2 / 3), ("auto", 900, 0.95)])
+@pytest.mark.parametrize(
+    ("preset", "forget", "alpha"),
+    [("paper", 1, 5 / 3 / 1000), ("paper", 900, 0.95), ("auto", 1, 0.5), ("auto", 400, 2 / 3), ("auto", 900, 0.95)],
+)
 def test_automatic_alpha(preset, forget, alpha):
     assert nabla_tau.plan(declared(preset=preset), forget, 1000 - forget)["alpha"] == pytest.approx(alpha)
 

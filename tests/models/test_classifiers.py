@@ -49,7 +49,9 @@ def test_read_and_predict_agree_with_the_model_in_any_chunk(name, source):
     parts = training.read(model, dataset.inputs[:50], "cpu", chunk=7)
     assert whole.logits.dtype == np.float32 and whole.features is whole.layers["features"]
     np.testing.assert_allclose(parts.logits, whole.logits, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(training.predict(model, dataset.inputs[:50].astype(np.float64), "cpu", chunk=7), whole.logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        training.predict(model, dataset.inputs[:50].astype(np.float64), "cpu", chunk=7), whole.logits, rtol=1e-4, atol=1e-5
+    )
     assert not model.training
 
 

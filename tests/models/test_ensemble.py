@@ -19,7 +19,11 @@ from unlearn_core.models.planning import Plan, Way
 from unlearn_core.params import resolve
 
 SAMPLE = {"image": "digits", "tabular": "wine", "points": "moons"}
-PAIRS = [(name, SAMPLE[info.modalities[0] if "image" not in info.modalities else "image"]) for name, info in models.registry().items() if set(info.modalities) & set(SAMPLE)]
+PAIRS = [
+    (name, SAMPLE[info.modalities[0] if "image" not in info.modalities else "image"])
+    for name, info in models.registry().items()
+    if set(info.modalities) & set(SAMPLE)
+]
 LEAN = {"width": 4}
 ALONE, STACKED = Way(False, 1, 1, 1), Way(True, 8, 2, 1)
 
@@ -42,7 +46,9 @@ def draw_subsets(dataset, sizes, seed=0):
 def difference(one, other):
     """Largest difference of any weight or statistic."""
     assert one.state_dict().keys() == other.state_dict().keys()
-    return max((a.double() - b.double()).abs().max().item() for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    return max(
+        (a.double() - b.double()).abs().max().item() for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 SIZES = {
@@ -94,7 +100,10 @@ def test_stacked_descent_is_the_descent_of_each_to_float64(name, source, sizes):
 @pytest.mark.parametrize("name", ["softmax", "mlp"])
 def test_written_out_gradients_equal_autograd_with_and_without_padding(name):
     dataset = data.load("digits")
-    found = [training.fresh(models.info(name), dataset, recipe(name, **({"width": 6} if name == "mlp" else {})), seed, "cpu").double() for seed in range(3)]
+    found = [
+        training.fresh(models.info(name), dataset, recipe(name, **({"width": 6} if name == "mlp" else {})), seed, "cpu").double()
+        for seed in range(3)
+    ]
     x, y = torch.as_tensor(dataset.inputs).double(), torch.as_tensor(dataset.labels)
     for k, model in enumerate(found):
         model.standardise.fit(x[100 * k : 100 * k + 90])
@@ -133,7 +142,11 @@ def dropout(shape, classes, params):
 
 @pytest.mark.parametrize(("build", "stacks"), [(tanh, True), (dropout, False)])
 def test_architectures_of_later_days_are_mapped_or_trained_one_by_one(build, stacks):
-    dataset, info, params = data.load("wine"), replace(models.info("softmax"), name=build.__name__, build=build), recipe("softmax", epochs=2)
+    dataset, info, params = (
+        data.load("wine"),
+        replace(models.info("softmax"), name=build.__name__, build=build),
+        recipe("softmax", epochs=2),
+    )
     subsets = draw_subsets(dataset, [64] * 4)
     plan = ensemble.plan(info, dataset, params, subsets, "cpu")
     assert any(way.stacked for way in plan.measured) == stacks
@@ -160,13 +173,18 @@ def test_work_is_cut_into_chunks_that_may_be_stacked(name):
         assert len(lengths) == 1 or name == "mlp"
         assert len({-(-n // 32) for n in lengths}) == 1
     assert sum(chunk.steps for chunk in work) == sum(2 * -(-n // 32) for n in sizes)
-    assert all(len(chunk.members) == 1 and not chunk.stacked for chunk in ensemble.chunks(models.info(name), dataset, params, subsets, seeds, "cpu", ALONE))
+    assert all(
+        len(chunk.members) == 1 and not chunk.stacked
+        for chunk in ensemble.chunks(models.info(name), dataset, params, subsets, seeds, "cpu", ALONE)
+    )
 
 
 def test_a_chunk_can_be_trained_elsewhere():
     dataset, info, params = data.load("wine"), models.info("mlp"), recipe("mlp", epochs=2)
     subsets = draw_subsets(dataset, [80] * 4)
-    chunk, sent = pickle.loads(pickle.dumps((ensemble.chunks(info, dataset, params, subsets, range(4), "cpu", Way(True, 4, 1, 1))[0], dataset)))
+    chunk, sent = pickle.loads(
+        pickle.dumps((ensemble.chunks(info, dataset, params, subsets, range(4), "cpu", Way(True, 4, 1, 1))[0], dataset))
+    )
     states = pickle.loads(pickle.dumps(ensemble.train_chunk(chunk, sent)))
     here = ensemble.train_many(info, dataset, params, subsets, range(4), "cpu", chosen=plan_of(Way(True, 4, 1, 1)))
     assert chunk.stacked and chunk.members == (0, 1, 2, 3)
@@ -187,7 +205,9 @@ def test_models_arrive_as_they_finish_in_the_calling_thread(way):
         arrived.append((k, fractions[-1] if fractions else 0.0))
 
     subsets = draw_subsets(dataset, [90] * 16)
-    assert ensemble.train_many(info, dataset, params, subsets, range(16), "cpu", lambda f, **c: fractions.append(f), found, plan_of(way)) == []
+    assert (
+        ensemble.train_many(info, dataset, params, subsets, range(16), "cpu", lambda f, **c: fractions.append(f), found, plan_of(way)) == []
+    )
     assert sorted(k for k, _ in arrived) == list(range(16))
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and arrived[0][1] < 1.0
     assert torch.get_num_threads() == before and torch.equal(torch.rand(2), expected)
@@ -218,7 +238,9 @@ def test_stopping_keeps_what_has_arrived_and_can_be_taken_up(way, error, place):
     rest = ensemble.train_many(info, dataset, params, [subsets[k] for k in missing], missing, "cpu", chosen=plan_of(way))
     for k, model in [*list(arrived.items())[:1], (missing[0], rest[0]), (missing[-1], rest[-1])]:
         alone = training.train(info, dataset, params, subsets[k], k, "cpu")
-        np.testing.assert_allclose(training.predict(model, dataset.inputs, "cpu"), training.predict(alone, dataset.inputs, "cpu"), rtol=1e-2, atol=2e-2)
+        np.testing.assert_allclose(
+            training.predict(model, dataset.inputs, "cpu"), training.predict(alone, dataset.inputs, "cpu"), rtol=1e-2, atol=2e-2
+        )
 
 
 def test_a_stop_does_not_wait_for_the_chunk():
@@ -228,7 +250,9 @@ def test_a_stop_does_not_wait_for_the_chunk():
         raise Cancelled
 
     with pytest.raises(Cancelled):  # 2000 epochs of 8 models would take the better part of a minute
-        ensemble.train_many(info, dataset, params, draw_subsets(dataset, [90] * 8), range(8), "cpu", progress, chosen=plan_of(Way(True, 4, 2, 1)))
+        ensemble.train_many(
+            info, dataset, params, draw_subsets(dataset, [90] * 8), range(8), "cpu", progress, chosen=plan_of(Way(True, 4, 2, 1))
+        )
 
 
 def test_what_fails_in_a_lane_is_raised():
@@ -260,7 +284,9 @@ def pretend(paces, calls=None):
     return seconds
 
 
-@pytest.mark.parametrize(("paces", "stacked"), [({False: 1e-3, True: 1e-4}, True), ({False: 1e-3, True: 1.2e-3}, False), ({False: 1e-3, True: 1e-2}, False)])
+@pytest.mark.parametrize(
+    ("paces", "stacked"), [({False: 1e-3, True: 1e-4}, True), ({False: 1e-3, True: 1.2e-3}, False), ({False: 1e-3, True: 1e-2}, False)]
+)
 def test_the_faster_way_is_chosen(paces, stacked):
     plan = planning.choose(object(), [ALONE, Way(True, 16, 2, 1)], 64, 100, pretend(paces))
     assert plan.way.stacked == stacked

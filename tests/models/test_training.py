@@ -22,7 +22,9 @@ def recipe(name, **given):
 
 def train(name, dataset, seed=0, ids=None, **given):
     rest = {key: given.pop(key) for key in ("progress", "after_epoch") if key in given}
-    return training.train(models.info(name), dataset, recipe(name, **given), dataset.splits.train if ids is None else ids, seed, "cpu", **rest)
+    return training.train(
+        models.info(name), dataset, recipe(name, **given), dataset.splits.train if ids is None else ids, seed, "cpu", **rest
+    )
 
 
 @pytest.fixture(scope="module")

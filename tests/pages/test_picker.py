@@ -163,9 +163,7 @@ def app(first):
     log = st.session_state.setdefault("log", [])
     if first:
         log.extend(take("map"))
-    points = Points(
-        ids=np.array([4, 8], np.int32), x=np.zeros(2, np.float32), y=np.ones(2, np.float32), value=np.ones(2, np.float32)
-    )
+    points = Points(ids=np.array([4, 8], np.int32), x=np.zeros(2, np.float32), y=np.ones(2, np.float32), value=np.ones(2, np.float32))
     log.extend(pick(points, [], key="map"))
 
 

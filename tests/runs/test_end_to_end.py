@@ -23,7 +23,11 @@ class Patient(Pipeline):
 
     def _evidence(self, loaded, timings, progress):
         count = len(loaded.retrained)
-        return super()._evidence(loaded, timings, progress) if count in (0, RETRAINS) else pack({"measures": [], "timings": timings, "retrained": count}, {})
+        return (
+            super()._evidence(loaded, timings, progress)
+            if count in (0, RETRAINS)
+            else pack({"measures": [], "timings": timings, "retrained": count}, {})
+        )
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,14 @@ def ask(store, small, forget, method="finetune", retrains=3, seed=0, **params):
 
 def small_run(store, spec, forget, **rest):
     return api.run(
-        spec.dataset, forget, model=spec.model, dataset_params=spec.dataset_params, model_params=spec.model_params, store=store, device="cpu", **rest
+        spec.dataset,
+        forget,
+        model=spec.model,
+        dataset_params=spec.dataset_params,
+        model_params=spec.model_params,
+        store=store,
+        device="cpu",
+        **rest,
     )
 
 
@@ -63,7 +70,9 @@ def test_the_same_request_is_never_computed_twice(store, small, small_spec, trai
     first = small_run(store, small_spec, ids, method="nabla_tau")
     assert first.retrained == 3 and len(trainings) == 3 and len(steps) == 4
     assert store.job(first.key).status == "done"
-    again = small_run(store, small_spec, f"ids:{ids[4]},{ids[0]}-{ids[0]},{','.join(map(str, ids))}", method="nabla_tau", params={"alpha": "auto"})
+    again = small_run(
+        store, small_spec, f"ids:{ids[4]},{ids[0]}-{ids[0]},{','.join(map(str, ids))}", method="nabla_tau", params={"alpha": "auto"}
+    )
     assert again.key == first.key and len(steps) == 4
     assert again.timings == first.timings and numbers(again) == numbers(first)
     # Another method on the same set needs no new retrained models.
@@ -110,7 +119,9 @@ class StopAt(Reporter):
 
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["same worker", "new worker"])
-@pytest.mark.parametrize(("stage", "count", "left"), [("retraining 2 of 3", 1, 1), ("collecting evidence", 2, 1), ("collecting evidence", 3, 2)])
+@pytest.mark.parametrize(
+    ("stage", "count", "left"), [("retraining 2 of 3", 1, 1), ("collecting evidence", 2, 1), ("collecting evidence", 3, 2)]
+)
 @pytest.mark.parametrize("error", [Preempted, Cancelled])
 def test_an_interruption_costs_no_retrained_model(store, small, tmp_path, fresh, stage, count, left, error):
     spec = api.request(small, small.ids[20:24], "finetune", {"epochs": 1})
@@ -199,7 +210,9 @@ def test_all_but_one_instance_can_be_forgotten(store, small):
 def test_a_collapse_is_stopped_noted_and_kept(store):
     # Four classes: with two, guessing is already about half of what the original gets right.
     recipe = {"dataset_params": {"instances": 200}, "model_params": {"width": 12, "epochs": 40}}
-    run = api.run("blobs", "random:10", "neggrad_plus", alpha=0.5, params={"lr": 1.0, "epochs": 300}, retrains=0, store=store, device="cpu", **recipe)
+    run = api.run(
+        "blobs", "random:10", "neggrad_plus", alpha=0.5, params={"lr": 1.0, "epochs": 300}, retrains=0, store=store, device="cpu", **recipe
+    )
     assert [note for note in run.notes if note.startswith("Stopped early: accuracy on retained instances fell to")]
     assert run.model_path.exists() and run.measure("utility.accuracy.retain").unlearned < 0.5
 

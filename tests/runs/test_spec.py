@@ -48,7 +48,10 @@ def test_retrained_models_are_shared_exactly_where_they_may_be():
         assert replace(RUN, **{name: value}).retrain_key == RUN.retrain_key
     assert replace(RUN, original=replace(ORIGINAL, seed=9, layout_version=9)).retrain_key == RUN.retrain_key
     own = [{"forget": (1, 5)}, {"dataset_hash": "11"}, {"device": "cuda"}]
-    own += [{"original": replace(ORIGINAL, **{name: OTHER[name]})} for name in ("dataset", "dataset_params", "dataset_version", "model", "model_params", "model_version", "recipe_version")]
+    own += [
+        {"original": replace(ORIGINAL, **{name: OTHER[name]})}
+        for name in ("dataset", "dataset_params", "dataset_version", "model", "model_params", "model_version", "recipe_version")
+    ]
     assert len({RUN.retrain_key} | {replace(RUN, **change).retrain_key for change in own}) == len(own) + 1
 
 

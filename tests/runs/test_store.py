@@ -103,7 +103,11 @@ def test_sweep_takes_only_what_dead_processes_left(own):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (own.folder / "runs" / "abc").mkdir(parents=True)
-    left = [own.folder / "runs" / f"{SCRATCH}-{dead.pid}-x", own.folder / f"{SCRATCH}-{dead.pid}-worker.json", own.folder / "runs" / "abc" / f"{SCRATCH}-{dead.pid}-e"]
+    left = [
+        own.folder / "runs" / f"{SCRATCH}-{dead.pid}-x",
+        own.folder / f"{SCRATCH}-{dead.pid}-worker.json",
+        own.folder / "runs" / "abc" / f"{SCRATCH}-{dead.pid}-e",
+    ]
     left[0].mkdir()
     (left[0] / "half").write_text("half")
     for path in left[1:]:

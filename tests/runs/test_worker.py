@@ -135,7 +135,10 @@ def trained(busy):
 def test_a_new_worker_ends_what_a_dead_one_left(busy, trained):
     store, service = busy
     job = store.job("dead")
-    assert (job.status, job.cause) == ("failed", "The worker process stopped while it computed this; nothing else was lost. Start it again.")
+    assert (job.status, job.cause) == (
+        "failed",
+        "The worker process stopped while it computed this; nothing else was lost. Start it again.",
+    )
     assert not list((store.folder / "runs").glob(".writing-*"))
     assert service.worker()["state"] == "ready" and "cpu" in service.devices()
     assert service.worker()["pid"] == service.process.pid

@@ -81,7 +81,18 @@ class App:
         return next(w for w in self.widgets() if w.key == key)
 
     def widgets(self):
-        kinds = ("button", "selectbox", "multiselect", "number_input", "toggle", "slider", "button_group", "text_input", "file_uploader", "pagination")
+        kinds = (
+            "button",
+            "selectbox",
+            "multiselect",
+            "number_input",
+            "toggle",
+            "slider",
+            "button_group",
+            "text_input",
+            "file_uploader",
+            "pagination",
+        )
         return [w for kind in kinds for w in getattr(self.at, kind)]
 
     @property

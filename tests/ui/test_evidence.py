@@ -40,7 +40,11 @@ def test_every_section_draws(opened, runs, name, section):
 def test_what_was_not_computed_says_why(opened, runs, name):
     for section in ("Utility", "Boundary", "Structure", "Privacy"):
         app = shown(opened[name], section)
-        families = {m.family for m in runs[name].measures if m.family.startswith(section.lower()) and evidence.definition(m.family).title in app.texts()}
+        families = {
+            m.family
+            for m in runs[name].measures
+            if m.family.startswith(section.lower()) and evidence.definition(m.family).title in app.texts()
+        }
         for m in runs[name].measures:
             if m.family in families and m.unlearned is None and m.reason:
                 assert m.reason in app.texts(), m.id
@@ -69,7 +73,7 @@ def test_the_summary_comes_first(opened):
 
 def test_without_retrained_models_there_is_no_verdict(opened):
     text = opened["bare"].run().texts()
-    assert "Not yet known" in text
+    assert "No retrained models were asked for" in text
     assert "prediction interval from" not in text
 
 
@@ -122,7 +126,9 @@ def test_the_table_of_a_block_has_its_csv(opened, runs):
 
 def select(app, *keys):
     listed = [job.key for job in backend().store.jobs("run", "evidence")]
-    app.at.session_state[f"runs.{hash(tuple(listed))}"] = {"selection": {"rows": [listed.index(key) for key in keys], "columns": [], "cells": []}}
+    app.at.session_state[f"runs.{hash(tuple(listed))}"] = {
+        "selection": {"rows": [listed.index(key) for key in keys], "columns": [], "cells": []}
+    }
     return app.run()
 
 

@@ -52,7 +52,21 @@ def test_an_unknown_run_is_a_notice(empty):
     assert "Trustworthiness" in app.texts()
 
 
-BAD = ["../../etc/passwd", "..%2f..%2fetc", "/etc/passwd", "x" * 5000, "𝔘𝔫𝔦", "ключ", "0;DROP TABLE jobs", "\x00", "a b", "-", "²", "٣" * 20, "a" * 65]
+BAD = [
+    "../../etc/passwd",
+    "..%2f..%2fetc",
+    "/etc/passwd",
+    "x" * 5000,
+    "𝔘𝔫𝔦",
+    "ключ",
+    "0;DROP TABLE jobs",
+    "\x00",
+    "a b",
+    "-",
+    "²",
+    "٣" * 20,
+    "a" * 65,
+]
 
 
 @pytest.mark.parametrize("word", BAD, ids=range(len(BAD)))

@@ -42,7 +42,11 @@ def amount(text: str, total: int) -> int:
         number = -1.0
     share = "." in text or text.endswith("%") or "e" in text.lower()
     if not number > 0 or (share and number > 1) or (not share and number > total):
-        raise BadInput("forget", f"{text!r} is not an amount of {total} training instances.", f"Give a share such as 0.03, or a whole number from 1 to {total}.")
+        raise BadInput(
+            "forget",
+            f"{text!r} is not an amount of {total} training instances.",
+            f"Give a share such as 0.03, or a whole number from 1 to {total}.",
+        )
     return max(1, round(number * total)) if share else int(number)
 
 

@@ -115,7 +115,9 @@ def read_forget_set(content: bytes, dataset: str, dataset_hash: str, field: str 
         other = _short(head["dataset"])
         raise BadInput(field, f"it belongs to the dataset {other!r}.", f"Open {other} first, or choose a set of {dataset}.")
     if head.get("dataset_hash") and head["dataset_hash"] != dataset_hash:
-        raise BadInput(field, f"it was made for other contents or splits of {dataset!r}.", "Use the same dataset settings as when it was exported.")
+        raise BadInput(
+            field, f"it was made for other contents or splits of {dataset!r}.", "Use the same dataset settings as when it was exported."
+        )
     unique: dict[int, str] = {}
     for instance, how in rows:
         unique.setdefault(instance, _short(how))

@@ -54,7 +54,9 @@ def _load(name: str, params: dict[str, Any]) -> Dataset:
 
 
 _PARAMS = (
-    Param("mislabelled", "float", 0.05, "Share of the training points that get a wrong label on purpose.", 0.0, 0.4, title="Mislabelled share"),
+    Param(
+        "mislabelled", "float", 0.05, "Share of the training points that get a wrong label on purpose.", 0.0, 0.4, title="Mislabelled share"
+    ),
     Param("instances", "int", 600, "Number of points over all splits.", 100, 20_000),
     Param("noise", "float", 0.2, "Spread of the points around their shape.", 0.0, 1.0),
     Param("seed", "int", 0, "Seed that draws the points and the wrong labels.", 0, 2**31 - 1, title="Data seed", advanced=True),

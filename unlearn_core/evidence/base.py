@@ -36,7 +36,9 @@ class Definition:
     @property
     def range(self) -> tuple[float, float]:
         """The values that a measure of this unit can take; intervals are shown within it."""
-        return {"share": (0.0, 1.0), "accuracy": (0.0, 1.0), "AUC": (0.0, 1.0), "bits": (0.0, 1.0), "nats": (0.0, math.inf)}.get(self.unit, (-math.inf, math.inf))
+        return {"share": (0.0, 1.0), "accuracy": (0.0, 1.0), "AUC": (0.0, 1.0), "bits": (0.0, 1.0), "nats": (0.0, math.inf)}.get(
+            self.unit, (-math.inf, math.inf)
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,12 @@ class Measure:
         after, before = self.inside(), self.inside(self.original) if self.original is not None else None
         if after is None or before is None:
             return None
-        return {(False, True): "like retrained", (False, False): "still different", (True, False): "moved away", (True, True): "cannot tell"}[(before, after)]
+        return {
+            (False, True): "like retrained",
+            (False, False): "still different",
+            (True, False): "moved away",
+            (True, True): "cannot tell",
+        }[(before, after)]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -219,7 +226,9 @@ def per_model(subject: Subject, id: str, group: str, value: Callable[[str], floa
     return Measure(f"{id}.{group}", group, got.get("original"), got.get("unlearned"), band, n=n, **rest)
 
 
-def to_retrained(subject: Subject, id: str, group: str, pair: Callable[[str, str], float], *, n: int, resolution: float = 0.0, **rest) -> Measure:
+def to_retrained(
+    subject: Subject, id: str, group: str, pair: Callable[[str, str], float], *, n: int, resolution: float = 0.0, **rest
+) -> Measure:
     """A measure of closeness to the retrained models: the mean of `pair(who, retrained:k)` over k.
 
     Each retrained model is compared with the other retrained ones, so its value and `null` say what

@@ -48,7 +48,11 @@ class ForgettingQuality:
     @property
     def text(self) -> str:
         said = f"F = {self.score:.2f}, retrained against retrained models {self.null:.2f}"
-        return said + (f", ratio {self.ratio:.2f}" if self.ratio is not None else "") + f"; {self.models} models a side certify ε up to {self.cap:.1f}"
+        return (
+            said
+            + (f", ratio {self.ratio:.2f}" if self.ratio is not None else "")
+            + f"; {self.models} models a side certify ε up to {self.cap:.1f}"
+        )
 
 
 def epsilons(unlearned: np.ndarray, retrained: np.ndarray, rule: str = "single", delta: float = DELTA) -> np.ndarray:
@@ -89,8 +93,11 @@ def forgetting_quality(
     """
     n = min(len(unlearned), len(retrained) // 2)
     if n < LEAST:
-        raise BadInput("models", f"{len(unlearned)} unlearned and {len(retrained)} retrained models are too few.",
-                       f"F needs {LEAST} of the former and {2 * LEAST} of the latter.")
+        raise BadInput(
+            "models",
+            f"{len(unlearned)} unlearned and {len(retrained)} retrained models are too few.",
+            f"F needs {LEAST} of the former and {2 * LEAST} of the latter.",
+        )
     rng, ours, null = np.random.default_rng(seed), [], []
     for _ in range(splits):
         some, order = rng.permutation(len(unlearned))[:n], rng.permutation(len(retrained))
@@ -101,8 +108,18 @@ def forgetting_quality(
     level = score_of(null, n).mean(axis=1)
     score, middle = float(score_of(ours, n).mean()), float(level.mean())
     low, high = np.quantile(level / middle, [0.025, 0.975]) if middle > 0 else (0.0, 0.0)
-    return ForgettingQuality(score, middle, score / middle if middle > 0 else None, float(low), float(high),
-                             np.median(ours, axis=0), np.median(null, axis=0), math.log(n - 1), n, rule)
+    return ForgettingQuality(
+        score,
+        middle,
+        score / middle if middle > 0 else None,
+        float(low),
+        float(high),
+        np.median(ours, axis=0),
+        np.median(null, axis=0),
+        math.log(n - 1),
+        n,
+        rule,
+    )
 
 
 def _epsilon(fnr: np.ndarray, fpr: np.ndarray, delta: float) -> np.ndarray:

@@ -62,10 +62,13 @@ def neighbours(subject: Subject) -> Findings:
     against = stacked(subject, lambda who: overlap(subject, "original", who))
     forgotten = stacked(subject, lambda who: train[lists(subject, who)[members["forget"]]])
     against.pop("original")
-    return Findings(measures, {
-        "kept": {"ids": train[ask["rows"]], "group": ask["group"], "probe": ask["probe"]} | against,
-        "neighbours": {"ids": train[ask["rows"][members["forget"]]]} | forgotten,
-    })
+    return Findings(
+        measures,
+        {
+            "kept": {"ids": train[ask["rows"]], "group": ask["group"], "probe": ask["probe"]} | against,
+            "neighbours": {"ids": train[ask["rows"][members["forget"]]]} | forgotten,
+        },
+    )
 
 
 def _overlap_measure(subject: Subject, id: str, group: str, members: np.ndarray, sampled: bool) -> Measure:

@@ -63,8 +63,13 @@ class Bell:
 
 
 def bell(
-    phi: np.ndarray, used: np.ndarray | None = None, variance: str = "nig", *,
-    predictive: bool = True, prior_dof: float = PRIOR_DOF, pooled: float | None = None,
+    phi: np.ndarray,
+    used: np.ndarray | None = None,
+    variance: str = "nig",
+    *,
+    predictive: bool = True,
+    prior_dof: float = PRIOR_DOF,
+    pooled: float | None = None,
 ) -> Bell:
     """The bell of each instance from φ [K, N] of the models marked in `used` [K, N] bool (all of them if None).
 
@@ -84,8 +89,14 @@ def bell(
 
 
 def bell_of(
-    n: np.ndarray, mean: np.ndarray, squares: np.ndarray, variance: str = "nig", *,
-    predictive: bool = True, prior_dof: float = PRIOR_DOF, pooled: float | None = None,
+    n: np.ndarray,
+    mean: np.ndarray,
+    squares: np.ndarray,
+    variance: str = "nig",
+    *,
+    predictive: bool = True,
+    prior_dof: float = PRIOR_DOF,
+    pooled: float | None = None,
 ) -> Bell:
     """`bell` from the number of models, their mean and their summed squared deviations, each [..., N]; pools over the last axis."""
     if variance not in VARIANCES:
@@ -106,8 +117,12 @@ def bell_of(
         scale = np.maximum(np.sqrt(square), FLOOR)
     missing = (n < (2 if variance == "per" else 1)) | ~np.isfinite(scale)
     shape = np.shape(mean)
-    return Bell(np.asarray(mean), np.where(missing, np.nan, np.broadcast_to(scale, shape)),
-                np.array(np.broadcast_to(dof, shape), np.float64), n.astype(np.int64))
+    return Bell(
+        np.asarray(mean),
+        np.where(missing, np.nan, np.broadcast_to(scale, shape)),
+        np.array(np.broadcast_to(dof, shape), np.float64),
+        n.astype(np.int64),
+    )
 
 
 def lira_online(phi: np.ndarray, keep: np.ndarray, target: np.ndarray, variance: str = "pool") -> np.ndarray:
@@ -128,8 +143,13 @@ def lira_offline(phi: np.ndarray, keep: np.ndarray, target: np.ndarray, variance
 
 
 def u_lira(
-    unlearned: np.ndarray, keep: np.ndarray, target: np.ndarray, *,
-    null: str = "unlearned", original: np.ndarray | None = None, variance: str = "nig",
+    unlearned: np.ndarray,
+    keep: np.ndarray,
+    target: np.ndarray,
+    *,
+    null: str = "unlearned",
+    original: np.ndarray | None = None,
+    variance: str = "nig",
 ) -> np.ndarray:
     """U-LiRA: log-density of the target's φ under shadows that forgot the instance minus that under the null, [..., N] nats.
 
@@ -142,12 +162,19 @@ def u_lira(
     if null not in ("unlearned", "retrain") or (null == "retrain" and original is None):
         raise BadInput("null", f"{null!r} cannot be used here.", 'Choose "unlearned", or "retrain" with the φ of the original shadows.')
     forgot = bell(unlearned, keep, variance, predictive=False)
-    return forgot.log_density(target) - bell(unlearned if null == "unlearned" else original, ~keep, variance, predictive=False).log_density(target)
+    return forgot.log_density(target) - bell(unlearned if null == "unlearned" else original, ~keep, variance, predictive=False).log_density(
+        target
+    )
 
 
 def rmia_online(
-    p_target: np.ndarray, p_ref: np.ndarray, keep: np.ndarray, pz_target: np.ndarray, pz_ref: np.ndarray,
-    gamma: float = 1.0, break_ties: bool = False,
+    p_target: np.ndarray,
+    p_ref: np.ndarray,
+    keep: np.ndarray,
+    pz_target: np.ndarray,
+    pz_ref: np.ndarray,
+    gamma: float = 1.0,
+    break_ties: bool = False,
 ) -> np.ndarray:
     """RMIA, online: share of population points z with (p_target(x)/p(x)) / (p_target(z)/p(z)) ≥ γ, [N] in 0..1.
 
@@ -161,8 +188,14 @@ def rmia_online(
 
 
 def rmia_offline(
-    p_target: np.ndarray, p_ref: np.ndarray, keep: np.ndarray, pz_target: np.ndarray, pz_ref: np.ndarray,
-    a: float = 0.3, gamma: float = 1.0, break_ties: bool = False,
+    p_target: np.ndarray,
+    p_ref: np.ndarray,
+    keep: np.ndarray,
+    pz_target: np.ndarray,
+    pz_ref: np.ndarray,
+    a: float = 0.3,
+    gamma: float = 1.0,
+    break_ties: bool = False,
 ) -> np.ndarray:
     """RMIA, offline: as `rmia_online`, from models that never saw x only, [N] in 0..1.
 
@@ -175,7 +208,12 @@ def rmia_offline(
 
 
 def tune_rmia_offline(
-    p_paired: np.ndarray, member: np.ndarray, p_ref: np.ndarray, keep: np.ndarray, pz_paired: np.ndarray, pz_ref: np.ndarray,
+    p_paired: np.ndarray,
+    member: np.ndarray,
+    p_ref: np.ndarray,
+    keep: np.ndarray,
+    pz_paired: np.ndarray,
+    pz_ref: np.ndarray,
     gamma: float = 1.0,
 ) -> float:
     """The `a` of 0, 0.1 … 1 with the largest AUC of `rmia_offline` on another model than the one to be attacked.
@@ -224,8 +262,11 @@ def split_members(k: int, seed: int, paired: bool = False) -> tuple[np.ndarray, 
     """
     group = 2 if paired else 1
     if k < 2 * group or k % group:
-        raise BadInput("pool", f"{k} members cannot be split into {'pairs that choose and pairs' if paired else 'some that choose and some'} that judge.",
-                       f"Train {'an even number of at least 4' if paired else 'at least 2'}.")
+        raise BadInput(
+            "pool",
+            f"{k} members cannot be split into {'pairs that choose and pairs' if paired else 'some that choose and some'} that judge.",
+            f"Train {'an even number of at least 4' if paired else 'at least 2'}.",
+        )
     order = np.random.default_rng(seed).permutation(k // group)
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     return tuple(np.sort((half[:, None] * group + np.arange(group)).ravel()) for half in halves)
@@ -238,8 +279,11 @@ def refuse_shared(choosers: np.ndarray, judges: np.ndarray) -> None:
     """
     shared = np.intersect1d(choosers, judges)
     if len(shared):
-        raise BadInput("judges", f"members {', '.join(map(str, shared[:5]))}{' …' if len(shared) > 5 else ''} of the pool already chose the points.",
-                       "Judge with members that did not choose.")
+        raise BadInput(
+            "judges",
+            f"members {', '.join(map(str, shared[:5]))}{' …' if len(shared) > 5 else ''} of the pool already chose the points.",
+            "Judge with members that did not choose.",
+        )
 
 
 def _student_below(dof: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -256,7 +300,9 @@ def _mean_where(values: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 def _rmia(ratio: np.ndarray, ratio_z: np.ndarray, gamma: float, break_ties: bool) -> np.ndarray:
     if not len(ratio_z):
-        raise BadInput("population", "RMIA compares with population points, and there are none.", "Keep some instances out of all training.")
+        raise BadInput(
+            "population", "RMIA compares with population points, and there are none.", "Keep some instances out of all training."
+        )
     found = np.searchsorted(np.sort(ratio_z), ratio / gamma, side="right") / len(ratio_z)
     if break_ties:
         found = found + np.searchsorted(np.sort(ratio), ratio) / (len(ratio) * len(ratio_z))

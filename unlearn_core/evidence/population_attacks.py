@@ -104,9 +104,7 @@ def correctness_accuracy(correct_members: np.ndarray, correct_others: np.ndarray
     return float(0.5 * (np.mean(correct_members) + 1 - np.mean(correct_others)))
 
 
-def svc_efficacy(
-    retained: np.ndarray, test: np.ndarray, forgotten: np.ndarray, *, seed: int | None = 0, most: int = SVC_MOST
-) -> Efficacy:
+def svc_efficacy(retained: np.ndarray, test: np.ndarray, forgotten: np.ndarray, *, seed: int | None = 0, most: int = SVC_MOST) -> Efficacy:
     """SVC MIA-efficacy as in SalUn and ℓ1-sparse unlearning: RBF SVC (C = 3, gamma = 1/features) of retained against test instances.
 
     Each [n] or [n, d]: one score (confidence, entropy, modified entropy, correctness) or the probabilities. As many
@@ -119,8 +117,11 @@ def svc_efficacy(
     retained, test, forgotten = (np.asarray(side, np.float64).reshape(len(side), -1) for side in (retained, test, forgotten))
     n = min(len(retained), len(test), most)
     if n < SVC_FOLDS or not len(forgotten):
-        raise BadInput("SVC MIA-efficacy", f"there are {n} retained and test instances and {len(forgotten)} forgotten ones.",
-                       f"It needs {SVC_FOLDS} of the former and 1 of the latter.")
+        raise BadInput(
+            "SVC MIA-efficacy",
+            f"there are {n} retained and test instances and {len(forgotten)} forgotten ones.",
+            f"It needs {SVC_FOLDS} of the former and 1 of the latter.",
+        )
     rng = np.random.default_rng(seed)
 
     def cut(side: np.ndarray, size: int) -> np.ndarray:

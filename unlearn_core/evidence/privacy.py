@@ -38,30 +38,38 @@ EVIDENCE = Evidence(
     order=40,
     definitions=(
         Definition(
-            "privacy.auc", "Forgotten or never seen? (confidence threshold)",
+            "privacy.auc",
+            "Forgotten or never seen? (confidence threshold)",
             "Chance that the model is more confident about a forgotten instance than about a test instance, which it never "
             "saw. The ideal is what retraining gives: 0.5 for randomly chosen instances, and possibly far from it for "
             "hand-picked ones, such as hard or mislabelled cases.",
-            "AUC", source="Yeom et al., arXiv:1709.01604 (loss threshold); interval: DeLong et al. 1988",
+            "AUC",
+            source="Yeom et al., arXiv:1709.01604 (loss threshold); interval: DeLong et al. 1988",
         ),
         Definition(
-            "privacy.lr_attack", "Forgotten or never seen? (starting-kit logistic attack)",
+            "privacy.lr_attack",
+            "Forgotten or never seen? (starting-kit logistic attack)",
             "How often a logistic regression on the loss alone guesses right whether an instance was forgotten or is a test "
             "instance of a class that also occurs in the forget set, with equal numbers of both and averaged over ten splits. "
             "The ideal is what retraining gives, not 0.5.",
-            "accuracy", source="simple_mia of the NeurIPS 2023 unlearning starting kit; classes matched as in SCRUB, arXiv:2302.09880",
+            "accuracy",
+            source="simple_mia of the NeurIPS 2023 unlearning starting kit; classes matched as in SCRUB, arXiv:2302.09880",
         ),
         Definition(
-            "privacy.tpr_at_1pct_fpr", "Forgotten instances found at 1 % false alarms",
+            "privacy.tpr_at_1pct_fpr",
+            "Forgotten instances found at 1 % false alarms",
             "Share of forgotten instances that a confidence threshold finds when it may wrongly accuse at most 1 % of the "
             "test instances. Chance is 1 %; the ideal is what retraining gives.",
-            "share", source="Carlini et al., arXiv:2112.03570",
+            "share",
+            source="Carlini et al., arXiv:2112.03570",
         ),
         Definition(
-            "privacy.exposure_shift", "Exposure of retained instances",
+            "privacy.exposure_shift",
+            "Exposure of retained instances",
             "Chance that the model is more confident about a retained instance than about a test instance. Deleting some "
             "instances can expose others more than before: compare with the original and with retraining.",
-            "AUC", source="Carlini et al., The privacy onion effect, arXiv:2206.10469",
+            "AUC",
+            source="Carlini et al., The privacy onion effect, arXiv:2206.10469",
         ),
     ),
 )
@@ -95,8 +103,17 @@ def separation(subject: Subject, id: str, group: str, members: np.ndarray, other
     n, m = len(members), len(others)
     if not n or not m:
         return missing(id, group, f"there are no {'such' if not n else 'test'} instances")
-    measure = per_model(subject, id, group, lambda who: auc(scores(subject, who)[members], scores(subject, who)[others]), n=n,
-                        resolution=1 / (n * m), null=auc_chance(n, m), reliability="weak", reason=WEAK)
+    measure = per_model(
+        subject,
+        id,
+        group,
+        lambda who: auc(scores(subject, who)[members], scores(subject, who)[others]),
+        n=n,
+        resolution=1 / (n * m),
+        null=auc_chance(n, m),
+        reliability="weak",
+        reason=WEAK,
+    )
     if subject.unlearned is not None:
         now = scores(subject, "unlearned")
         measure = replace(measure, ci=subject.once((id, group, "interval"), lambda: auc_interval(now[members], now[others])))
@@ -131,8 +148,17 @@ def lr_attack(subject: Subject, members: np.ndarray, others: np.ndarray, match_c
         return subject.once(("privacy.lr_attack.splits", who, match_classes), lambda: logistic_attack(loss[members], loss[others]))
 
     resolution = 1 / (10 * math.ceil(0.2 * n))  # one tested instance of one of ten splits
-    measure = per_model(subject, id, group, lambda who: splits(who).mean(), n=n,
-                        resolution=resolution, null=logistic_chance(n), reliability="weak", reason=WEAK)
+    measure = per_model(
+        subject,
+        id,
+        group,
+        lambda who: splits(who).mean(),
+        n=n,
+        resolution=resolution,
+        null=logistic_chance(n),
+        reliability="weak",
+        reason=WEAK,
+    )
     return replace(measure, refused=too_few_for_logistic(measure.original, measure.unlearned, n)), {"lr_attack": stacked(subject, splits)}
 
 
@@ -152,7 +178,8 @@ def curves(subject: Subject, members: np.ndarray, others: np.ndarray) -> dict[st
         return {}
     at = false_alarms(len(others))
     drawn = lambda who: subject.once(  # noqa: E731
-        ("privacy.roc", who), lambda: roc(scores(subject, who)[members], scores(subject, who)[others])[at])
+        ("privacy.roc", who), lambda: roc(scores(subject, who)[members], scores(subject, who)[others])[at]
+    )
     return {"roc": {"fpr": at / len(others)} | stacked(subject, drawn)}
 
 

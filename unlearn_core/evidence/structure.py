@@ -17,52 +17,67 @@ EVIDENCE = Evidence(
     order=30,
     definitions=(
         Definition(
-            "structure.knn_overlap", "Kept neighbours",
+            "structure.knn_overlap",
+            "Kept neighbours",
             f"Of an instance's {NEIGHBOURS} closest training instances inside the original model, how many are still among its "
             f"{NEIGHBOURS} closest: shared ones divided by all that occur in either list; the original itself is 1. For "
             "retained instances high is good; for forgotten ones the ideal is the level that retraining gives, not 1: staying "
             "above it means that they still sit where learning put them.",
-            "similarity", verdict=False, source="Klabunde et al., arXiv:2305.06329 (Jaccard similarity of cosine neighbours)",
+            "similarity",
+            verdict=False,
+            source="Klabunde et al., arXiv:2305.06329 (Jaccard similarity of cosine neighbours)",
         ),
         Definition(
-            "structure.knn_overlap_to_retrained", "Neighbours shared with retraining",
+            "structure.knn_overlap_to_retrained",
+            "Neighbours shared with retraining",
             f"The same overlap of the {NEIGHBOURS} closest training instances, but against models trained without the "
             "forgotten instances. The ideal is what two retrained models share with each other, which is well below 1.",
-            "similarity", source="Klabunde et al., arXiv:2305.06329 (Jaccard similarity of cosine neighbours)",
+            "similarity",
+            source="Klabunde et al., arXiv:2305.06329 (Jaccard similarity of cosine neighbours)",
         ),
         Definition(
-            "structure.residual_similarity", "Remaining old neighbourhood",
+            "structure.residual_similarity",
+            "Remaining old neighbourhood",
             "How much of the forgotten instances' old neighbourhood is left beyond what retraining keeps anyway: 0 is like "
             "retraining, 1 means that nothing changed, and below 0 they were moved further than retraining moves them. Every method that starts from the original's "
             "weights keeps more of it than a fresh training does.",
             "ratio",
         ),
         Definition(
-            "structure.preservation", "Structure preservation",
+            "structure.preservation",
+            "Structure preservation",
             "Kept neighbours of retained instances on a scale where 0 is chance and 1 is what two retrained models share with "
             "each other. Above 1 the model stayed closer to the original than a fresh training would, as every short "
             "fine-tuning does.",
-            "ratio", verdict=False,
+            "ratio",
+            verdict=False,
         ),
         Definition(
-            "structure.relation_drift", "Drift of class relations",
+            "structure.relation_drift",
+            "Drift of class relations",
             "How much the angles between class centres, seen from the centre of all retained instances, changed against the "
             "original on average (difference of cosines). 0 is no change; a fresh seed alone changes them as much as the "
             "shown band says.",
-            "cosine", verdict=False,
+            "cosine",
+            verdict=False,
         ),
         Definition(
-            "structure.cka", "Layer similarity",
+            "structure.cka",
+            "Layer similarity",
             "How alike one layer arranges the retained instances in this model and in the original, 1 for the same up to "
             "rotation and scale. One number for a whole layer: it stays high even when all forgotten instances are thrown "
             "about, so read kept neighbours first.",
-            "similarity", verdict=False, source="Kornblith et al., arXiv:1905.00414; debiased as in Murphy et al., arXiv:2405.01012",
+            "similarity",
+            verdict=False,
+            source="Kornblith et al., arXiv:1905.00414; debiased as in Murphy et al., arXiv:2405.01012",
         ),
         Definition(
-            "structure.cka_to_retrained", "Layer similarity to retraining",
+            "structure.cka_to_retrained",
+            "Layer similarity to retraining",
             "How alike one layer arranges the retained instances in this model and in models trained without the forgotten "
             "ones. The ideal is what two retrained models reach with each other.",
-            "similarity", source="Kornblith et al., arXiv:1905.00414; debiased as in Murphy et al., arXiv:2405.01012",
+            "similarity",
+            source="Kornblith et al., arXiv:1905.00414; debiased as in Murphy et al., arXiv:2405.01012",
         ),
     ),
 )
@@ -87,7 +102,8 @@ def relations(subject: Subject) -> Findings:
         reason = f"class relations need three classes with retained instances, there are {len(classes)}"
         return Findings([missing(id, group, reason, len(retain))])
     matrix = lambda who: subject.once(  # noqa: E731
-        ("structure.relations", who), lambda: class_relations(subject.outputs(who).features[retain], labels, classes))
+        ("structure.relations", who), lambda: class_relations(subject.outputs(who).features[retain], labels, classes)
+    )
     drift = lambda a, b: relation_drift(matrix(a), matrix(b))  # noqa: E731
     measure = per_model(subject, id, group, lambda who: drift("original", who), null=seed_band(subject, drift), n=len(retain))
     return Findings([measure], {"relations": {"classes": classes} | stacked(subject, matrix)})

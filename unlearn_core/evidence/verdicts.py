@@ -148,19 +148,28 @@ class Calibration:
 
     @property
     def text(self) -> str:
-        after, before = (f"{100 * f.told_apart:.0f} % called {STILL} and {100 * f.over_forgotten:.0f} % {OVER}" for f in (self.after, self.before))
+        after, before = (
+            f"{100 * f.told_apart:.0f} % called {STILL} and {100 * f.over_forgotten:.0f} % {OVER}" for f in (self.after, self.before)
+        )
         start = f"Checked on {self.models} exact retrain{'s' if self.models > 1 else ''} and {self.instances:,} instances: "
         if np.isnan(self.after.told_apart):
             return start + f"too few instances of like difficulty to check a correction; without it {before}"
-        return (start + f"{after} ({100 * self.alpha:.0f} % each is right; before correction {before})"
-                + ("" if self.independent else "; one retrain only, so this is optimistic"))
+        return (
+            start
+            + f"{after} ({100 * self.alpha:.0f} % each is right; before correction {before})"
+            + ("" if self.independent else "; one retrain only, so this is optimistic")
+        )
 
     def at(self, pool: Bell) -> dict[str, np.ndarray]:
         """Flagged shares of exact retrains on instances as difficult as each of these: "told apart" and "over-forgotten", "before" and after, [..., N]."""
         knots = self.correction.knots
         covered = self.correction.covers(pool)
-        curves = {STILL: self.after.told_apart_at, OVER: self.after.over_forgotten_at,
-                  f"{STILL}, before": self.before.told_apart_at, f"{OVER}, before": self.before.over_forgotten_at}
+        curves = {
+            STILL: self.after.told_apart_at,
+            OVER: self.after.over_forgotten_at,
+            f"{STILL}, before": self.before.told_apart_at,
+            f"{OVER}, before": self.before.over_forgotten_at,
+        }
         return {name: np.where(covered, np.interp(pool.mean, knots, curve), np.nan) for name, curve in curves.items()}
 
 
@@ -196,8 +205,13 @@ def never_seen(phi: np.ndarray, used: np.ndarray | None = None, variance: str = 
 
 
 def judge_each(
-    phi: np.ndarray, variance: str = "per", *, alpha: float = ALPHA, least: int = LEAST_MODELS,
-    prior_dof: float = PRIOR_DOF, pooled: float | None = None,
+    phi: np.ndarray,
+    variance: str = "per",
+    *,
+    alpha: float = ALPHA,
+    least: int = LEAST_MODELS,
+    prior_dof: float = PRIOR_DOF,
+    pooled: float | None = None,
 ) -> Verdicts:
     """Each of K retrained models judged by the other K − 1, exactly as the unlearned one is by all: φ [K, N] -> Verdicts [K, N]."""
     phi = np.asarray(phi, np.float64)
@@ -206,7 +220,9 @@ def judge_each(
         raise BadInput("retrained", f"{k} retrained models cannot judge each other.", "Train at least 2, better 16.")
     centred = phi - phi.mean(axis=0)
     squares = (centred * centred).sum(axis=0) - centred * centred * k / (k - 1)
-    others = bell_of(np.full(phi.shape, k - 1), phi - centred * k / (k - 1), np.maximum(squares, 0), variance, prior_dof=prior_dof, pooled=pooled)
+    others = bell_of(
+        np.full(phi.shape, k - 1), phi - centred * k / (k - 1), np.maximum(squares, 0), variance, prior_dof=prior_dof, pooled=pooled
+    )
     return judge(phi, others, alpha=alpha, least=least)
 
 
@@ -278,8 +294,15 @@ def uniformity(p: np.ndarray, retrained: np.ndarray | None = None) -> Uniformity
     if retrained is not None and len(retrained):
         distances = [ks_distance(row) for row in retrained]
         calibrated = (1 + sum(d >= found.statistic - 1e-12 for d in distances)) / (1 + len(distances))
-    return Uniformity((rank - 0.5) / n, p, beta.ppf(0.025, rank, n - rank + 1), beta.ppf(0.975, rank, n - rank + 1),
-                      float(found.statistic), float(found.pvalue), calibrated)
+    return Uniformity(
+        (rank - 0.5) / n,
+        p,
+        beta.ppf(0.025, rank, n - rank + 1),
+        beta.ppf(0.975, rank, n - rank + 1),
+        float(found.statistic),
+        float(found.pvalue),
+        calibrated,
+    )
 
 
 def ks_distance(p: np.ndarray) -> float:
@@ -353,8 +376,15 @@ def calibrate(pool: Bell, retrained: np.ndarray, never: np.ndarray | None = None
     known = np.isfinite(above)
     rates = [((above[r] < alpha) | (below[r] < alpha))[known[r]].mean() for r in np.flatnonzero(known.any(axis=1))]
     return Calibration(
-        correction_of(pool, retrained, never), before, after, int(usable.sum()), int(usable.any(axis=1).sum()), len(columns),
-        float(np.std(rates, ddof=1)) if len(rates) > 1 else None, several, alpha,
+        correction_of(pool, retrained, never),
+        before,
+        after,
+        int(usable.sum()),
+        int(usable.any(axis=1).sum()),
+        len(columns),
+        float(np.std(rates, ddof=1)) if len(rates) > 1 else None,
+        several,
+        alpha,
     )
 
 

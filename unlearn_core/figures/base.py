@@ -25,6 +25,15 @@ def figure(*, x: str = "", y: str = "", height: int = 340, legend: bool = True) 
     return fig
 
 
+GROUPS = {"retain": "retained", "forget": "forgotten", "test": "test", "neighbours": "neighbours"}
+
+
+def label(measure: Measure) -> str:
+    """The name of a measure's group on an axis, with the number of instances where there is one."""
+    name = GROUPS.get(measure.group) or measure.group.removeprefix("layer:").removeprefix("test:class:")
+    return f"{name}<br>n = {measure.n:,}" if measure.n else name
+
+
 def triples(measures: list[Measure], labels: list[str], *, x: str, height: int | None = None) -> go.Figure:
     """One row a measure: original, unlearned, every retrained seed as a tick and their prediction interval.
 
@@ -34,14 +43,36 @@ def triples(measures: list[Measure], labels: list[str], *, x: str, height: int |
     rows = list(range(len(measures)))[::-1]
     band = [(row, m.retrained) for row, m in zip(rows, measures, strict=True) if m.retrained and m.retrained.low is not None]
     for row, retrained in band:
-        fig.add_shape(type="rect", x0=retrained.low, x1=retrained.high, y0=row - 0.3, y1=row + 0.3, line_width=0, fillcolor=MODEL_COLOURS["retrained"], opacity=0.26, layer="below")
+        fig.add_shape(
+            type="rect",
+            x0=retrained.low,
+            x1=retrained.high,
+            y0=row - 0.3,
+            y1=row + 0.3,
+            line_width=0,
+            fillcolor=MODEL_COLOURS["retrained"],
+            opacity=0.26,
+            layer="below",
+        )
     ticks = [(row, v) for row, m in zip(rows, measures, strict=True) if m.retrained for v in m.retrained.values]
     for who, points in {
         "retrained": ticks,
         "original": [(row, m.original) for row, m in zip(rows, measures, strict=True) if m.original is not None],
         "unlearned": [(row, m.unlearned) for row, m in zip(rows, measures, strict=True) if m.unlearned is not None],
     }.items():
-        marker = {"color": MODEL_COLOURS[who], "symbol": MODEL_SYMBOLS[who], "size": 16 if who == "retrained" else 12, "line": {"width": 2.5, "color": MODEL_COLOURS[who]}}
-        fig.add_scatter(x=[v for _, v in points], y=[row for row, _ in points], mode="markers", name=who.capitalize(), marker=marker, hovertemplate="%{x:.4f}")
+        marker = {
+            "color": MODEL_COLOURS[who],
+            "symbol": MODEL_SYMBOLS[who],
+            "size": 16 if who == "retrained" else 12,
+            "line": {"width": 2.5, "color": MODEL_COLOURS[who]},
+        }
+        fig.add_scatter(
+            x=[v for _, v in points],
+            y=[row for row, _ in points],
+            mode="markers",
+            name=who.capitalize(),
+            marker=marker,
+            hovertemplate="%{x:.4f}",
+        )
     fig.update_yaxes(tickmode="array", tickvals=rows, ticktext=labels, range=[-0.6, len(measures) - 0.4], title="")
     return fig

@@ -21,13 +21,24 @@ GROUP_NAMES = {"forget": "Forgotten", "neighbours": "Neighbours", "retain": "Ret
 def closeness(measures: list[Measure], family: str) -> go.Figure:
     """Triples of "boundary.agreement", "boundary.js", "boundary.flips" … by group, with the span of two retrained models as a bracket."""
     found = [m for group in GROUP_NAMES for m in measures if m.family == family and m.group == group]
-    x = {"boundary.agreement": "same answer as a retrained model", "boundary.js": "divergence from a retrained model (bits)",
-         "boundary.flips": "predictions that differ from the original's", "boundary.margin": "mean margin"}.get(family, family.split(".")[-1])
+    x = {
+        "boundary.agreement": "same answer as a retrained model",
+        "boundary.js": "divergence from a retrained model (bits)",
+        "boundary.flips": "predictions that differ from the original's",
+        "boundary.margin": "mean margin",
+    }.get(family, family.split(".")[-1])
     fig = triples(found, [f"{GROUP_NAMES[m.group]}<br>n = {m.n:,}" for m in found], x=x)
     for row, m in zip(range(len(found))[::-1], found, strict=True):
         if m.null:
-            fig.add_shape(type="rect", x0=m.null[0], x1=m.null[1], y0=row - 0.38, y1=row + 0.38, fillcolor="rgba(0,0,0,0)",
-                          line={"width": 1, "dash": "dot", "color": MODEL_COLOURS["retrained"]})
+            fig.add_shape(
+                type="rect",
+                x0=m.null[0],
+                x1=m.null[1],
+                y0=row - 0.38,
+                y1=row + 0.38,
+                fillcolor="rgba(0,0,0,0)",
+                line={"width": 1, "dash": "dot", "color": MODEL_COLOURS["retrained"]},
+            )
     return fig if family == "boundary.margin" else bounded_axis(fig, 0.0, 1.0) if family == "boundary.js" else share_axis(fig)
 
 
@@ -56,16 +67,30 @@ def margin_arrows(view: dict[str, np.ndarray], class_names: tuple[str, ...], mos
     if len(view["retrained"]):
         k = len(view["retrained"])
         marker = {"symbol": "line-ns-open", "size": 9, "color": MODEL_COLOURS["retrained"], "line": {"width": 2}}
-        fig.add_scatter(x=view["retrained"][:, index].ravel(), y=np.tile(y, k), mode="markers", name="Retrained", marker=marker, hovertemplate="%{x:.2f}")
+        fig.add_scatter(
+            x=view["retrained"][:, index].ravel(),
+            y=np.tile(y, k),
+            mode="markers",
+            name="Retrained",
+            marker=marker,
+            hovertemplate="%{x:.2f}",
+        )
     names = [f"{view['ids'][i]}, labelled {class_names[view['label'][i]]}" for i in index]
     marker = {"symbol": MODEL_SYMBOLS["original"], "size": 8, "color": MODEL_COLOURS["original"], "line": {"width": 2}}
     fig.add_scatter(x=before, y=y, mode="markers", name="Original", marker=marker, text=names, hovertemplate="%{text}: %{x:.2f}")
     if "unlearned" in view:
         blank = np.full(len(y), np.nan)
         colour = MODEL_COLOURS["unlearned"]
-        fig.add_scatter(x=np.stack([before, after, blank], -1).ravel(), y=np.stack([y, y, blank], -1).ravel(), mode="lines+markers", name="Unlearned",
-                        line={"color": colour, "width": 1.6}, text=np.repeat(names, 3), hovertemplate="%{text}: %{x:.2f}",
-                        marker={"symbol": "arrow", "angleref": "previous", "size": np.tile([0, 11, 0], len(y)), "color": colour, "opacity": 1})
+        fig.add_scatter(
+            x=np.stack([before, after, blank], -1).ravel(),
+            y=np.stack([y, y, blank], -1).ravel(),
+            mode="lines+markers",
+            name="Unlearned",
+            line={"color": colour, "width": 1.6},
+            text=np.repeat(names, 3),
+            hovertemplate="%{text}: %{x:.2f}",
+            marker={"symbol": "arrow", "angleref": "previous", "size": np.tile([0, 11, 0], len(y)), "color": colour, "opacity": 1},
+        )
     for at, title in titles:
         fig.add_annotation(text=f"<b>{title}</b>", xref="paper", x=0.005, y=at, xanchor="left", yanchor="bottom", showarrow=False)
     fig.add_annotation(text="not predicted as labelled ◂", x=0, y=-1.0, xanchor="right", xshift=-4, yanchor="top", showarrow=False)
@@ -91,7 +116,9 @@ def grid_panels(view: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, class
     shown = panels(view)
     fig = make_subplots(1, len(shown), subplot_titles=[title for title, *_ in shown], shared_yaxes=True, horizontal_spacing=0.02)
     house = figure(height=panel_height(x, y, len(shown))).layout.to_plotly_json()
-    fig.update_layout(**{key: value for key, value in house.items() if key not in ("template", "xaxis", "yaxis")})  # the template is there already
+    fig.update_layout(
+        **{key: value for key, value in house.items() if key not in ("template", "xaxis", "yaxis")}
+    )  # the template is there already
     lines = overlay(view, x, y)
     for column, (_, labels, top) in enumerate(shown, start=1):
         fig.add_trace(shading(labels, top, x, y, classes, view.get("fade")), row=1, col=column)
@@ -100,12 +127,26 @@ def grid_panels(view: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, class
     for column in range(1, len(shown) + 1):
         fig.update_xaxes(matches="x", showgrid=False, zeroline=False, range=[x[0], x[-1]], constrain="domain", row=1, col=column)
         anchor = "x" if column == 1 else f"x{column}"
-        fig.update_yaxes(showgrid=False, zeroline=False, range=[y[0], y[-1]], scaleanchor=anchor, constrain="domain", constraintoward="top", row=1, col=column)
+        fig.update_yaxes(
+            showgrid=False,
+            zeroline=False,
+            range=[y[0], y[-1]],
+            scaleanchor=anchor,
+            constrain="domain",
+            constraintoward="top",
+            row=1,
+            col=column,
+        )
     return fig.update_layout(legend={"y": -0.1, "yanchor": "top"}, margin={"t": 36})
 
 
 def regions(
-    view: dict[str, np.ndarray], inputs: np.ndarray, labels: np.ndarray, ids: np.ndarray, forget: np.ndarray, class_names: tuple[str, ...],
+    view: dict[str, np.ndarray],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    ids: np.ndarray,
+    forget: np.ndarray,
+    class_names: tuple[str, ...],
     mislabelled: np.ndarray | None = None,
 ) -> go.Figure:
     """Exact regions of 2-D data: Original | Unlearned | Retrained, with training points, the forgotten ones ringed.
@@ -120,15 +161,40 @@ def regions(
             rows = ids[labels[ids] == c]
             colour, shape = class_style(c)
             marker = {"color": colour, "symbol": SYMBOLS[shape % len(SYMBOLS)], "size": 6, "line": {"width": 0.8, "color": "white"}}
-            fig.add_trace(trace(x=inputs[rows, 0], y=inputs[rows, 1], mode="markers", name=name, legendgroup=name, showlegend=first, marker=marker,
-                                text=rows, hovertemplate="%{text}"), row=1, col=column)
+            fig.add_trace(
+                trace(
+                    x=inputs[rows, 0],
+                    y=inputs[rows, 1],
+                    mode="markers",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=first,
+                    marker=marker,
+                    text=rows,
+                    hovertemplate="%{text}",
+                ),
+                row=1,
+                col=column,
+            )
         rings = [("Forgotten", forget, RING)]
         if mislabelled is not None and len(mislabelled):
             cross = {"symbol": "x-thin-open", "size": 11, "color": GREY, "line": {"width": 2, "color": "black"}}
             rings.append(("Wrong label", mislabelled, cross))
         for name, marked, marker in rings:
-            fig.add_trace(trace(x=inputs[marked, 0], y=inputs[marked, 1], mode="markers", name=name, legendgroup=name, showlegend=first, marker=marker,
-                                hoverinfo="skip"), row=1, col=column)
+            fig.add_trace(
+                trace(
+                    x=inputs[marked, 0],
+                    y=inputs[marked, 1],
+                    mode="markers",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=first,
+                    marker=marker,
+                    hoverinfo="skip",
+                ),
+                row=1,
+                col=column,
+            )
     return fig
 
 
@@ -141,14 +207,42 @@ def plane(view: dict[str, np.ndarray], class_names: tuple[str, ...], thumbnails:
     corners, names = view["corners"], [f"{i} ({class_names[c]})" for i, c in zip(view["corner_ids"], view["corner_labels"], strict=True)]
     reach = 0.13 * max(np.ptp(view["a"]), np.ptp(view["b"]))
     for column in range(1, len(panels(view)) + 1):
-        marker = {"size": 11, "symbol": ["star", "circle", "square"], "color": [MODEL_COLOURS["unlearned"], "white", "white"], "line": {"width": 2, "color": "black"}}
-        fig.add_trace(go.Scatter(x=corners[:, 0], y=corners[:, 1], mode="markers", marker=marker, text=names, hovertemplate="%{text}",
-                                 name="Forgotten (star), two retained", showlegend=column == 1, legendgroup="corners"), row=1, col=column)
+        marker = {
+            "size": 11,
+            "symbol": ["star", "circle", "square"],
+            "color": [MODEL_COLOURS["unlearned"], "white", "white"],
+            "line": {"width": 2, "color": "black"},
+        }
+        fig.add_trace(
+            go.Scatter(
+                x=corners[:, 0],
+                y=corners[:, 1],
+                mode="markers",
+                marker=marker,
+                text=names,
+                hovertemplate="%{text}",
+                name="Forgotten (star), two retained",
+                showlegend=column == 1,
+                legendgroup="corners",
+            ),
+            row=1,
+            col=column,
+        )
         suffix = "" if column == 1 else str(column)
         for (a, b), name, image in zip(corners, names, thumbnails or [None] * 3, strict=True):
             if image:
-                fig.add_layout_image(source=image, xref=f"x{suffix}", yref=f"y{suffix}", x=a, y=b - reach * 0.12, sizex=reach, sizey=reach,
-                                     xanchor="center", yanchor="top", layer="above")
+                fig.add_layout_image(
+                    source=image,
+                    xref=f"x{suffix}",
+                    yref=f"y{suffix}",
+                    x=a,
+                    y=b - reach * 0.12,
+                    sizex=reach,
+                    sizey=reach,
+                    xanchor="center",
+                    yanchor="top",
+                    layer="above",
+                )
             fig.add_annotation(text=name, x=a, y=b, xref=f"x{suffix}", yref=f"y{suffix}", yshift=15, showarrow=False)
     present = np.unique(np.concatenate([grid.ravel() for _, grid, _ in panels(view)]))
     for c in present:  # the key of the shading
@@ -161,15 +255,41 @@ def segment(view: dict[str, np.ndarray], class_names: tuple[str, ...]) -> go.Fig
     """Probability of the given label on the straight way from a like instance over the forgotten one to a rival. view: "segment"."""
     fig = figure(x="", y=f"probability of “{class_names[int(view['label'][0])]}”", height=320)
     for k, curve in enumerate(view["retrained"]):
-        fig.add_scatter(x=view["t"], y=curve, mode="lines", name="Retrained", legendgroup="r", showlegend=k == 0,
-                        line={"color": MODEL_COLOURS["retrained"], "width": 1.5, "dash": "dash"}, hovertemplate="%{y:.1%}")
+        fig.add_scatter(
+            x=view["t"],
+            y=curve,
+            mode="lines",
+            name="Retrained",
+            legendgroup="r",
+            showlegend=k == 0,
+            line={"color": MODEL_COLOURS["retrained"], "width": 1.5, "dash": "dash"},
+            hovertemplate="%{y:.1%}",
+        )
     for who, width in (("original", 2), ("unlearned", 3)):
         if who in view:
-            fig.add_scatter(x=view["t"], y=view[who], mode="lines", name=who.capitalize(), line={"color": MODEL_COLOURS[who], "width": width}, hovertemplate="%{y:.1%}")
+            fig.add_scatter(
+                x=view["t"],
+                y=view[who],
+                mode="lines",
+                name=who.capitalize(),
+                line={"color": MODEL_COLOURS[who], "width": width},
+                hovertemplate="%{y:.1%}",
+            )
     fig.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
-    for at, anchor, kind, id, label in zip((0, -1, 1), ("center", "left", "right"), ("forgotten", "retained", "retained"), view["ids"], view["labels"], strict=True):
-        fig.add_annotation(x=at, y=0, yref="paper", xanchor=anchor, yanchor="top", yshift=-4, showarrow=False,
-                           text=f"{kind} {id}<br>labelled “{class_names[label]}”", align=anchor)
+    for at, anchor, kind, id, label in zip(
+        (0, -1, 1), ("center", "left", "right"), ("forgotten", "retained", "retained"), view["ids"], view["labels"], strict=True
+    ):
+        fig.add_annotation(
+            x=at,
+            y=0,
+            yref="paper",
+            xanchor=anchor,
+            yanchor="top",
+            yshift=-4,
+            showarrow=False,
+            text=f"{kind} {id}<br>labelled “{class_names[label]}”",
+            align=anchor,
+        )
     fig.update_xaxes(showticklabels=False, range=[-1.02, 1.02], zeroline=False)
     fig.update_layout(margin={"b": 48})
     return fig.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
@@ -183,12 +303,28 @@ def overview(view: dict[str, np.ndarray], class_names: tuple[str, ...], layer: s
     fig = figure(height=520)
     x, y, region = view["x"], view["y"], view["region_original"]
     if layer in view:
-        top = highest or max(float(np.nanmax(view[name], initial=0.0)) for name in ("delta", "delta_retrained", "delta_noise") if name in view) or 1.0
+        top = (
+            highest
+            or max(float(np.nanmax(view[name], initial=0.0)) for name in ("delta", "delta_retrained", "delta_noise") if name in view)
+            or 1.0
+        )
         scale = [[0, rgba(GREY, 0.12)], [0.15, rgba(YELLOW, 0.35)], [0.5, rgba(ORANGE, 0.75)], [1, rgba(VERMILLION, 1.0)]]
-        fig.add_heatmap(x=x, y=y, z=view[layer], zmin=0, zmax=top, colorscale=scale, hoverongaps=False, hovertemplate="%{z:.3f} bits",
-                        name="", colorbar={"title": "change<br>(bits)", "thickness": 10, "len": 0.6})
+        fig.add_heatmap(
+            x=x,
+            y=y,
+            z=view[layer],
+            zmin=0,
+            zmax=top,
+            colorscale=scale,
+            hoverongaps=False,
+            hovertemplate="%{z:.3f} bits",
+            name="",
+            colorbar={"title": "change<br>(bits)", "thickness": 10, "len": 0.6},
+        )
     lines = boundary_lines(np.where(region < 0, -1, region), np.ones(region.shape), x, y)
-    fig.add_scatter(x=lines[0], y=lines[1], mode="lines", line={"color": GREY, "width": 0.8}, name="Original's classes (map)", hoverinfo="skip")
+    fig.add_scatter(
+        x=lines[0], y=lines[1], mode="lines", line={"color": GREY, "width": 0.8}, name="Original's classes (map)", hoverinfo="skip"
+    )
     for c in np.unique(region[region >= 0]):
         rows, columns = np.nonzero(region == c)
         middle = np.argmin(np.square(rows - np.median(rows)) + np.square(columns - np.median(columns)))
@@ -199,11 +335,43 @@ def overview(view: dict[str, np.ndarray], class_names: tuple[str, ...], layer: s
         colour, shape = class_style(int(c))
         text = [f"{view['flip_ids'][i]}: {class_names[view['flip_from'][i]]} → {class_names[c]}" for i in rows]
         marker = {"color": colour, "symbol": SYMBOLS[shape % len(SYMBOLS)], "size": 9, "line": {"width": 1.2, "color": "white"}}
-        fig.add_trace(draw(x=view["flip_xy"][rows, 0], y=view["flip_xy"][rows, 1], mode="markers", marker=marker, text=text, hovertemplate="%{text}", name=f"now {class_names[c]}"))
-    fig.add_trace(draw(x=view["forget_xy"][:, 0], y=view["forget_xy"][:, 1], mode="markers", marker=DOT, name="Forgotten", text=view["forget_ids"], hovertemplate="%{text}"))
-    told = [f"{name} {value:.0%} of {n:,}" for name, value, n in zip(("retained", "forgotten", "changed"), view["fidelity"], view["fidelity_n"], strict=True) if n]
-    fig.add_annotation(text="Approximate. The map shows the true prediction of: " + ", ".join(told), xref="paper", yref="paper", x=0, y=-0.02,
-                       xanchor="left", yanchor="top", showarrow=False)
+        fig.add_trace(
+            draw(
+                x=view["flip_xy"][rows, 0],
+                y=view["flip_xy"][rows, 1],
+                mode="markers",
+                marker=marker,
+                text=text,
+                hovertemplate="%{text}",
+                name=f"now {class_names[c]}",
+            )
+        )
+    fig.add_trace(
+        draw(
+            x=view["forget_xy"][:, 0],
+            y=view["forget_xy"][:, 1],
+            mode="markers",
+            marker=DOT,
+            name="Forgotten",
+            text=view["forget_ids"],
+            hovertemplate="%{text}",
+        )
+    )
+    told = [
+        f"{name} {value:.0%} of {n:,}"
+        for name, value, n in zip(("retained", "forgotten", "changed"), view["fidelity"], view["fidelity_n"], strict=True)
+        if n
+    ]
+    fig.add_annotation(
+        text="Approximate. The map shows the true prediction of: " + ", ".join(told),
+        xref="paper",
+        yref="paper",
+        x=0,
+        y=-0.02,
+        xanchor="left",
+        yanchor="top",
+        showarrow=False,
+    )
     fig.update_layout(margin={"b": 36})
     fig.update_xaxes(visible=False)
     return fig.update_yaxes(visible=False, scaleanchor="x")

@@ -19,15 +19,42 @@ def beside(first: list[Measure], second: list[Measure], names: list[str]) -> go.
     mine = {m.group: m for m in first}
     fig = figure(height=110 + 48 * len(groups))
     rows = {group: len(groups) - 1 - position for position, group in enumerate(groups)}
-    for measures, name, colour, symbol, shift in ((mine, names[0], VERMILLION, "diamond", 0.17), (others, names[1], GREEN, "square", -0.17)):
+    for measures, name, colour, symbol, shift in (
+        (mine, names[0], VERMILLION, "diamond", 0.17),
+        (others, names[1], GREEN, "square", -0.17),
+    ):
         for group in groups:
             band = measures[group].retrained
             if band and band.low is not None:
                 y = rows[group] + shift
-                fig.add_shape(type="rect", x0=band.low, x1=band.high, y0=y - 0.12, y1=y + 0.12, line_width=0, fillcolor=BLUE, opacity=0.18, layer="below")
+                fig.add_shape(
+                    type="rect",
+                    x0=band.low,
+                    x1=band.high,
+                    y0=y - 0.12,
+                    y1=y + 0.12,
+                    line_width=0,
+                    fillcolor=BLUE,
+                    opacity=0.18,
+                    layer="below",
+                )
         points = [(measures[group].unlearned, rows[group] + shift) for group in groups if measures[group].unlearned is not None]
-        fig.add_scatter(x=[x for x, _ in points], y=[y for _, y in points], mode="markers", name=name, marker={"color": colour, "symbol": symbol, "size": 12}, hovertemplate="%{x:.4g}")
+        fig.add_scatter(
+            x=[x for x, _ in points],
+            y=[y for _, y in points],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "symbol": symbol, "size": 12},
+            hovertemplate="%{x:.4g}",
+        )
     before = [(mine[group].original, rows[group]) for group in groups if mine[group].original is not None]
-    fig.add_scatter(x=[x for x, _ in before], y=[y for _, y in before], mode="markers", name="Original", marker={"color": ORIGINAL, "symbol": "circle-open", "size": 12, "line": {"width": 2.5}}, hovertemplate="%{x:.4g}")
+    fig.add_scatter(
+        x=[x for x, _ in before],
+        y=[y for _, y in before],
+        mode="markers",
+        name="Original",
+        marker={"color": ORIGINAL, "symbol": "circle-open", "size": 12, "line": {"width": 2.5}},
+        hovertemplate="%{x:.4g}",
+    )
     fig.update_yaxes(tickmode="array", tickvals=list(rows.values()), ticktext=groups, range=[-0.6, len(groups) - 0.4])
     return fig

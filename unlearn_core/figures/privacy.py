@@ -22,8 +22,12 @@ GROUPS = {  # colour, hatch (filled without), name
 
 
 def score_histograms(
-    view: Mapping[str, np.ndarray], threshold: float | None = None, *,
-    groups: tuple[str, str] = ("forget", "test"), x: str = "logit-scaled confidence φ", bins: int = 24,
+    view: Mapping[str, np.ndarray],
+    threshold: float | None = None,
+    *,
+    groups: tuple[str, str] = ("forget", "test"),
+    x: str = "logit-scaled confidence φ",
+    bins: int = 24,
 ) -> go.Figure:
     """Overlapping histograms of two groups for the original, the unlearned and the mean of the retrained models.
 
@@ -42,8 +46,16 @@ def score_histograms(
             inside = np.clip(values[who, group], edges[0], edges[-1])  # the outermost bars also hold what lies beyond
             share = np.mean([np.histogram(row, edges)[0] / max(len(row), 1) for row in inside], axis=0)
             fig.add_bar(
-                x=(edges[:-1] + edges[1:]) / 2, y=share, width=np.diff(edges), name=name, legendgroup=group, showlegend=column == 1,
-                row=1, col=column, hovertemplate="about %{x:.2f}: %{y:.1%}", marker=_bar(colour, hatch),
+                x=(edges[:-1] + edges[1:]) / 2,
+                y=share,
+                width=np.diff(edges),
+                name=name,
+                legendgroup=group,
+                showlegend=column == 1,
+                row=1,
+                col=column,
+                hovertemplate="about %{x:.2f}: %{y:.1%}",
+                marker=_bar(colour, hatch),
             )
         if threshold is not None:
             at = float(np.clip(threshold, edges[0], edges[-1]))
@@ -88,13 +100,30 @@ def split_dots(view: Mapping[str, np.ndarray], measure: Measure) -> go.Figure:
         at = len(rows) - 1 - row
         first = [name for name, (kind, _) in rows.items() if kind == who][0] == list(rows)[row]
         spread = np.linspace(-0.22, 0.22, len(splits))  # split by split, so that equal accuracies stay apart
-        fig.add_scatter(x=splits, y=at + spread, mode="markers", legendgroup=who, showlegend=False,
-                        marker={"symbol": "circle", "size": 6, "color": MODEL_COLOURS[who], "opacity": 0.55},
-                        hovertemplate="one split: %{x:.2f}<extra></extra>")
-        fig.add_scatter(x=[splits.mean()], y=[at], mode="markers", name=who.capitalize(), legendgroup=who, showlegend=first,
-                        marker={"symbol": MODEL_SYMBOLS[who], "size": 20 if who == "retrained" else 14, "color": MODEL_COLOURS[who],
-                                "line": {"width": 2.5, "color": MODEL_COLOURS[who]}},
-                        hovertemplate="mean: %{x:.3f}")
+        fig.add_scatter(
+            x=splits,
+            y=at + spread,
+            mode="markers",
+            legendgroup=who,
+            showlegend=False,
+            marker={"symbol": "circle", "size": 6, "color": MODEL_COLOURS[who], "opacity": 0.55},
+            hovertemplate="one split: %{x:.2f}<extra></extra>",
+        )
+        fig.add_scatter(
+            x=[splits.mean()],
+            y=[at],
+            mode="markers",
+            name=who.capitalize(),
+            legendgroup=who,
+            showlegend=first,
+            marker={
+                "symbol": MODEL_SYMBOLS[who],
+                "size": 20 if who == "retrained" else 14,
+                "color": MODEL_COLOURS[who],
+                "line": {"width": 2.5, "color": MODEL_COLOURS[who]},
+            },
+            hovertemplate="mean: %{x:.3f}",
+        )
     fig.update_yaxes(tickmode="array", tickvals=list(range(len(rows)))[::-1], ticktext=list(rows), range=[-0.6, len(rows) - 0.4])
     fig.update_xaxes(range=[-0.02, 1.02])
     return fig
@@ -115,9 +144,16 @@ def roc_curves(view: Mapping[str, np.ndarray], *, log: bool = False) -> go.Figur
     curves += [(who, view[who]) for who in ("original", "unlearned") if who in view]
     for at, (who, values) in enumerate(curves):
         style = {"original": {"width": 2, "dash": "dash"}, "unlearned": {"width": 2.5}, "retrained": {"width": 1.5}}[who]
-        fig.add_scatter(x=fpr[chosen], y=values[chosen], mode="lines", name=who.capitalize(), legendgroup=who,
-                        showlegend=who != "retrained" or at == 0, line={"color": MODEL_COLOURS[who], "shape": "hv", **style},
-                        hovertemplate="FPR %{x:.3f}, TPR %{y:.3f}")
+        fig.add_scatter(
+            x=fpr[chosen],
+            y=values[chosen],
+            mode="lines",
+            name=who.capitalize(),
+            legendgroup=who,
+            showlegend=who != "retrained" or at == 0,
+            line={"color": MODEL_COLOURS[who], "shape": "hv", **style},
+            hovertemplate="FPR %{x:.3f}, TPR %{y:.3f}",
+        )
     if log:
         low = float(np.log10(least))
         fig.update_xaxes(type="log", dtick=1, range=[low, 0.02])

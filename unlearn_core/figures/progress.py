@@ -22,7 +22,17 @@ def curves(points: list[dict]) -> go.Figure:
     for name, (label, colour, dash, axis) in _LINES.items():
         drawn = [(p["fraction"], p[name]) for p in points if name in p]
         if drawn:
-            fig.add_scatter(x=[x for x, _ in drawn], y=[y for _, y in drawn], mode="lines", name=label, yaxis=axis, line={"color": colour, "dash": dash, "width": 2})
-    fig.update_layout(yaxis={"range": [0, 1.02], "tickformat": ".0%"}, yaxis2={"title": "loss", "overlaying": "y", "side": "right", "rangemode": "tozero", "showgrid": False})
+            fig.add_scatter(
+                x=[x for x, _ in drawn],
+                y=[y for _, y in drawn],
+                mode="lines",
+                name=label,
+                yaxis=axis,
+                line={"color": colour, "dash": dash, "width": 2},
+            )
+    fig.update_layout(
+        yaxis={"range": [0, 1.02], "tickformat": ".0%"},
+        yaxis2={"title": "loss", "overlaying": "y", "side": "right", "rangemode": "tozero", "showgrid": False},
+    )
     fig.update_xaxes(tickformat=".0%")
     return fig

@@ -16,7 +16,7 @@ LINES = {  # the boundary of each model keeps width and dash, so that colour is 
 
 
 def rgba(colour: str, alpha: float) -> str:
-    """"#RRGGBB" and an opacity as a CSS colour."""
+    """ "#RRGGBB" and an opacity as a CSS colour."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha:.3f})"
 

@@ -28,18 +28,42 @@ def measure_rows(measures: list[Measure], labels: list[str], *, x: str, null: st
     rows = range(len(measures))[::-1]
     for row, m in zip(rows, measures, strict=True):
         if m.null and null:
-            fig.add_shape(type="rect", x0=m.null[0], x1=m.null[1], y0=row - 0.38, y1=row + 0.38, fillcolor=CLEAR,
-                          line={"color": GREEN, "width": 1.5, "dash": "dot"}, layer="below")
+            fig.add_shape(
+                type="rect",
+                x0=m.null[0],
+                x1=m.null[1],
+                y0=row - 0.38,
+                y1=row + 0.38,
+                fillcolor=CLEAR,
+                line={"color": GREEN, "width": 1.5, "dash": "dot"},
+                layer="below",
+            )
     if null and any(m.null for m in measures):
-        fig.add_scatter(x=[None], y=[None], mode="markers", name=null, hoverinfo="skip",
-                        marker={"symbol": "square-open-dot", "size": 13, "color": GREEN, "line": {"width": 1.5}})
+        fig.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=null,
+            hoverinfo="skip",
+            marker={"symbol": "square-open-dot", "size": 13, "color": GREEN, "line": {"width": 1.5}},
+        )
     bars = [(row, m) for row, m in zip(rows, measures, strict=True) if m.ci and m.unlearned is not None]
     if bars:
         fig.add_scatter(
-            x=[m.unlearned for _, m in bars], y=[row for row, _ in bars], mode="markers", showlegend=False, hoverinfo="skip",
+            x=[m.unlearned for _, m in bars],
+            y=[row for row, _ in bars],
+            mode="markers",
+            showlegend=False,
+            hoverinfo="skip",
             marker={"color": MODEL_COLOURS["unlearned"], "size": 1},
-            error_x={"type": "data", "symmetric": False, "array": [m.ci[1] - m.unlearned for _, m in bars],
-                     "arrayminus": [m.unlearned - m.ci[0] for _, m in bars], "thickness": 2, "width": 5},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [m.ci[1] - m.unlearned for _, m in bars],
+                "arrayminus": [m.unlearned - m.ci[0] for _, m in bars],
+                "thickness": 2,
+                "width": 5,
+            },
         )
     return fig
 
@@ -69,11 +93,26 @@ def kept_by_group(view: Mapping[str, np.ndarray]) -> go.Figure:
             y = values[:, chosen].ravel()
             points = who == "unlearned" and len(chosen) <= SINGLE
             fig.add_violin(
-                x=[group] * len(y), y=y, side=side, name=who.capitalize(), legendgroup=who, showlegend=code == 2,
-                scalemode="width", width=0.85, span=[0, 1], spanmode="manual", bandwidth=0.06, meanline={"visible": True},
-                points="all" if points else False, pointpos=-0.4, jitter=0.5, hoveron="points",
-                customdata=np.tile(view["ids"][chosen], len(values)), hovertemplate="instance %{customdata}: %{y:.2f}<extra></extra>",
-                line={"color": MODEL_COLOURS[who], "width": 1.5}, marker={"symbol": MODEL_SYMBOLS["unlearned"], "size": 5, "opacity": 0.8},
+                x=[group] * len(y),
+                y=y,
+                side=side,
+                name=who.capitalize(),
+                legendgroup=who,
+                showlegend=code == 2,
+                scalemode="width",
+                width=0.85,
+                span=[0, 1],
+                spanmode="manual",
+                bandwidth=0.06,
+                meanline={"visible": True},
+                points="all" if points else False,
+                pointpos=-0.4,
+                jitter=0.5,
+                hoveron="points",
+                customdata=np.tile(view["ids"][chosen], len(values)),
+                hovertemplate="instance %{customdata}: %{y:.2f}<extra></extra>",
+                line={"color": MODEL_COLOURS[who], "width": 1.5},
+                marker={"symbol": MODEL_SYMBOLS["unlearned"], "size": 5, "opacity": 0.8},
             )
     fig.update_layout(violinmode="overlay", violingap=0.1)
     fig.update_yaxes(range=[-0.02, 1.04])
@@ -101,8 +140,18 @@ def class_relations(view: Mapping[str, np.ndarray], class_names: Sequence[str]) 
     )
     for column, (matrix, axis) in enumerate(((before, "coloraxis"), (after, "coloraxis"), (change, "coloraxis2")), start=1):
         text = {"text": _short(matrix), "texttemplate": "%{text}", "textfont": {"size": 10, "color": "#20242c"}}
-        fig.add_heatmap(z=matrix, x=names, y=names, coloraxis=axis, row=1, col=column, xgap=1, ygap=1,
-                        hovertemplate="%{y} – %{x}: %{z:.3f}<extra></extra>", **(text if len(names) <= CELL_TEXT else {}))
+        fig.add_heatmap(
+            z=matrix,
+            x=names,
+            y=names,
+            coloraxis=axis,
+            row=1,
+            col=column,
+            xgap=1,
+            ygap=1,
+            hovertemplate="%{y} – %{x}: %{z:.3f}<extra></extra>",
+            **(text if len(names) <= CELL_TEXT else {}),
+        )
     fig.update_yaxes(autorange="reversed", type="category", automargin=True, ticksuffix=" ")
     fig.update_xaxes(type="category", automargin=True)
     return fig
@@ -123,18 +172,35 @@ def layer_similarity(view: Mapping[str, np.ndarray]) -> go.Figure:
     layers = [str(name) for name in view["layers"]]
     if len(view["null"]):
         low, high = view["null"].min(axis=0), view["null"].max(axis=0)
-        edge = {"mode": "lines+markers", "marker": {"symbol": "line-ew-open", "size": 24, "color": GREEN, "line": {"width": 1}},
-                "line": {"color": GREEN, "width": 1.5, "dash": "dot"}, "hoverinfo": "skip"}
+        edge = {
+            "mode": "lines+markers",
+            "marker": {"symbol": "line-ew-open", "size": 24, "color": GREEN, "line": {"width": 1}},
+            "line": {"color": GREEN, "width": 1.5, "dash": "dot"},
+            "hoverinfo": "skip",
+        }
         fig.add_scatter(x=layers, y=high, showlegend=False, **edge)
         fig.add_scatter(x=layers, y=low, name="two retrained models", fill="tonexty", fillcolor="rgba(0,158,115,0.14)", **edge)
     for k, values in enumerate(view["retrained"]):
-        fig.add_scatter(x=layers, y=values, mode="markers", name="Retrained", legendgroup="retrained", showlegend=k == 0,
-                        marker={"symbol": "line-ew-open", "size": 16, "color": MODEL_COLOURS["retrained"], "line": {"width": 2.5}},
-                        hovertemplate=f"retrained {k + 1}, %{{x}}: %{{y:.3f}}<extra></extra>")
+        fig.add_scatter(
+            x=layers,
+            y=values,
+            mode="markers",
+            name="Retrained",
+            legendgroup="retrained",
+            showlegend=k == 0,
+            marker={"symbol": "line-ew-open", "size": 16, "color": MODEL_COLOURS["retrained"], "line": {"width": 2.5}},
+            hovertemplate=f"retrained {k + 1}, %{{x}}: %{{y:.3f}}<extra></extra>",
+        )
     if "unlearned" in view:
-        fig.add_scatter(x=layers, y=view["unlearned"], mode="lines+markers", name="Unlearned",
-                        line={"color": MODEL_COLOURS["unlearned"], "width": 2}, marker={"symbol": MODEL_SYMBOLS["unlearned"], "size": 11},
-                        hovertemplate="unlearned, %{x}: %{y:.3f}<extra></extra>")
+        fig.add_scatter(
+            x=layers,
+            y=view["unlearned"],
+            mode="lines+markers",
+            name="Unlearned",
+            line={"color": MODEL_COLOURS["unlearned"], "width": 2},
+            marker={"symbol": MODEL_SYMBOLS["unlearned"], "size": 11},
+            hovertemplate="unlearned, %{x}: %{y:.3f}<extra></extra>",
+        )
     drawn = np.concatenate([np.ravel(view[key]) for key in ("null", "retrained", "unlearned") if key in view] + [[1.0]])
     fig.update_yaxes(range=[float(drawn.min()) - 0.08, 1.02])
     fig.update_xaxes(type="category", range=[-0.5, len(layers) - 0.5])

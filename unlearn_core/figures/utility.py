@@ -55,29 +55,62 @@ def per_class(view: dict[str, np.ndarray], group: str = "test") -> go.Figure:
     bands = [(i, max(band.low, 0.0), min(band.high, 1.0)) for i, band in enumerate(bands) if band.low is not None]
     if bands:
         base, top = [low for _, low, _ in bands], [high - low for _, low, high in bands]
-        fig.add_bar(x=[i for i, *_ in bands], y=top, base=base, width=0.62, marker={"color": MODEL_COLOURS["retrained"], "line_width": 0},
-                    opacity=0.16, name="Expected after retraining", hoverinfo="skip")
+        fig.add_bar(
+            x=[i for i, *_ in bands],
+            y=top,
+            base=base,
+            width=0.62,
+            marker={"color": MODEL_COLOURS["retrained"], "line_width": 0},
+            opacity=0.16,
+            name="Expected after retraining",
+            hoverinfo="skip",
+        )
     size = float(np.clip(260 / max(len(there), 1), 6, 22))
     if len(retrained):
         marker = {"color": MODEL_COLOURS["retrained"], "symbol": "line-ew-open", "size": size, "line": {"width": 2}}
-        fig.add_scatter(x=np.tile(at, len(retrained)), y=retrained.ravel(), mode="markers", name="Retrained", marker=marker, hovertemplate="%{y:.1%}")
+        fig.add_scatter(
+            x=np.tile(at, len(retrained)), y=retrained.ravel(), mode="markers", name="Retrained", marker=marker, hovertemplate="%{y:.1%}"
+        )
     for who in ("original", "unlearned"):
         if f"{who}_{group}" in view:
-            marker = {"color": MODEL_COLOURS[who], "symbol": MODEL_SYMBOLS[who], "size": min(size, 11), "line": {"width": 2, "color": MODEL_COLOURS[who]}}
-            fig.add_scatter(x=at, y=view[f"{who}_{group}"][there], mode="markers", name=who.capitalize(), marker=marker,
-                            customdata=np.stack([names, counts.astype(str)], axis=-1), hovertemplate="%{customdata[0]}: %{y:.1%} of %{customdata[1]}")
+            marker = {
+                "color": MODEL_COLOURS[who],
+                "symbol": MODEL_SYMBOLS[who],
+                "size": min(size, 11),
+                "line": {"width": 2, "color": MODEL_COLOURS[who]},
+            }
+            fig.add_scatter(
+                x=at,
+                y=view[f"{who}_{group}"][there],
+                mode="markers",
+                name=who.capitalize(),
+                marker=marker,
+                customdata=np.stack([names, counts.astype(str)], axis=-1),
+                hovertemplate="%{customdata[0]}: %{y:.1%} of %{customdata[1]}",
+            )
     fig.update_xaxes(tickmode="array", tickvals=at, ticktext=names, range=[-0.6, len(there) - 0.4], showgrid=False)
     return fig.update_yaxes(tickformat=".0%", range=[None, 1.03])
 
 
 def cost(seconds: Measure, ratio: Measure | None = None) -> go.Figure:
     """Time of the method next to one retraining. seconds: "utility.seconds.method"; ratio: "utility.cost.ratio", its sentence is shown."""
-    bars = [("This method", seconds.unlearned, "unlearned", ""), ("One retraining", seconds.retrained and seconds.retrained.mean, "retrained", "/")]
+    bars = [
+        ("This method", seconds.unlearned, "unlearned", ""),
+        ("One retraining", seconds.retrained and seconds.retrained.mean, "retrained", "/"),
+    ]
     fig = figure(x="seconds", height=150, legend=False)
     for name, value, who, pattern in bars[::-1]:
         if value is not None:
-            fig.add_bar(y=[name], x=[value], orientation="h", name=name, text=[f"{value:.2g} s"], textposition="auto",
-                        marker={"color": MODEL_COLOURS[who], "pattern": {"shape": pattern}}, hovertemplate="%{x:.3g} s")
+            fig.add_bar(
+                y=[name],
+                x=[value],
+                orientation="h",
+                name=name,
+                text=[f"{value:.2g} s"],
+                textposition="auto",
+                marker={"color": MODEL_COLOURS[who], "pattern": {"shape": pattern}},
+                hovertemplate="%{x:.3g} s",
+            )
     if ratio is not None and ratio.reason:
         fig.add_annotation(text=ratio.reason, xref="paper", yref="paper", x=0, y=1.02, xanchor="left", yanchor="bottom", showarrow=False)
     return fig.update_xaxes(rangemode="tozero")

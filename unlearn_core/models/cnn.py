@@ -19,7 +19,9 @@ def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Class
     channels, width = shape[0], params["width"]
 
     def block(before: int, after: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
+        return nn.Sequential(
+            nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)
+        )
 
     rows, columns = (-(-size // 4) for size in shape[1:])  # two poolings that round up
     pooled = nn.Sequential(nn.Flatten(), nn.Linear(2 * width * rows * columns, 64), nn.ReLU())

@@ -96,7 +96,9 @@ def plan(info: ModelInfo, dataset: Dataset, params: dict[str, Any], subsets: Seq
     return planning.choose(key, ways, len(subsets), sum(work) / len(work), seconds)
 
 
-def chunks(info: ModelInfo, dataset: Dataset, params: dict[str, Any], subsets: Sequence[np.ndarray], seeds: Sequence[int], device: str, way: Way) -> list[Chunk]:
+def chunks(
+    info: ModelInfo, dataset: Dataset, params: dict[str, Any], subsets: Sequence[np.ndarray], seeds: Sequence[int], device: str, way: Way
+) -> list[Chunk]:
     """The work, cut up as `way` says. Subsets that cannot be stacked with enough others are trained one by one."""
     groups = [[k] for k in range(len(subsets))]
     if way.stacked and groups:
@@ -105,7 +107,10 @@ def chunks(info: ModelInfo, dataset: Dataset, params: dict[str, Any], subsets: S
             groups += [part.tolist() for part in np.array_split(group, -(-len(group) // way.chunk))]
     least = max(min(way.chunk, planning.PROBE), 2)  # nobody measured whether smaller stacks pay
     parts = [part for group in groups for part in ([group] if len(group) >= least else [[k] for k in group])]
-    return [Chunk(info, params, tuple(part), tuple(subsets[k] for k in part), tuple(seeds[k] for k in part), device, len(part) > 1) for part in parts]
+    return [
+        Chunk(info, params, tuple(part), tuple(subsets[k] for k in part), tuple(seeds[k] for k in part), device, len(part) > 1)
+        for part in parts
+    ]
 
 
 def train_chunk(chunk: Chunk, dataset: Dataset, progress: training.Progress = training.silent) -> list[dict[str, Tensor]]:

@@ -124,14 +124,22 @@ class Dense:
     @torch.no_grad()
     def __init__(self, models: Sequence[Classifier], x: Tensor, y: Tensor):
         self.models, self.x, self.y = models, x.flatten(1), y
-        self.mean, self.scale = (torch.stack([getattr(m.standardise, name).expand(x.shape[1:]).flatten() for m in models])[:, None] for name in ("mean", "scale"))
+        self.mean, self.scale = (
+            torch.stack([getattr(m.standardise, name).expand(x.shape[1:]).flatten() for m in models])[:, None] for name in ("mean", "scale")
+        )
         layers = [_linear_layers(model) for model in models]
         self.relu = [relu for _, relu in layers[0]]
-        stacked = [torch.stack(same) for same in zip(*([p for layer, _ in found for p in (layer.weight, layer.bias)] for found in layers), strict=True)]
+        stacked = [
+            torch.stack(same)
+            for same in zip(*([p for layer, _ in found for p in (layer.weight, layer.bias)] for found in layers), strict=True)
+        ]
         flat = nn.Parameter(torch.cat([value.flatten() for value in stacked]))
         flat.grad = torch.empty_like(flat)
         self.parameters = nn.ParameterList([flat])  # one tensor, so that a step of the optimiser is one call
-        values, slopes = ([part.view_as(value) for part, value in zip(whole.split([v.numel() for v in stacked]), stacked, strict=True)] for whole in (flat.detach(), flat.grad))
+        values, slopes = (
+            [part.view_as(value) for part, value in zip(whole.split([v.numel() for v in stacked]), stacked, strict=True)]
+            for whole in (flat.detach(), flat.grad)
+        )
         self.weights, self.biases = values[::2], values[1::2]
         self.weight_slopes, self.bias_slopes = slopes[::2], slopes[1::2]
         self.classes = torch.arange(self.biases[-1].shape[1], device=x.device)[:, None]

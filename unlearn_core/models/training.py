@@ -110,7 +110,16 @@ def fresh(info: ModelInfo, dataset: Dataset, params: dict[str, Any], seed: int, 
     return model.to(device)
 
 
-def train(info: ModelInfo, dataset: Dataset, params: dict[str, Any], ids: Sequence[int], seed: int, device: str, progress: Progress = silent, after_epoch: Callable[[Classifier], bool] | None = None) -> Classifier:
+def train(
+    info: ModelInfo,
+    dataset: Dataset,
+    params: dict[str, Any],
+    ids: Sequence[int],
+    seed: int,
+    device: str,
+    progress: Progress = silent,
+    after_epoch: Callable[[Classifier], bool] | None = None,
+) -> Classifier:
     """Train a fresh model on the instances `ids` with the recipe in `params`: the original, or a retrained one.
 
     The same seed gives the same weights on one device.

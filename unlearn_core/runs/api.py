@@ -16,10 +16,23 @@ from unlearn_core.evidence.base import Measure
 from unlearn_core.runs import originals
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.progress import Reporter, read_curves
-from unlearn_core.runs.spec import OriginalSpec, RunSpec, digest
+from unlearn_core.runs.spec import OriginalSpec, RunSpec, plane_key
 from unlearn_core.runs.store import BACKGROUND, Job, Store, unpack
 
-__all__ = ["Job", "Original", "OriginalSpec", "Run", "RunSpec", "Store", "load_run", "request", "run", "submit_original", "submit_plane", "submit_run"]
+__all__ = [
+    "Job",
+    "Original",
+    "OriginalSpec",
+    "Run",
+    "RunSpec",
+    "Store",
+    "load_run",
+    "request",
+    "run",
+    "submit_original",
+    "submit_plane",
+    "submit_run",
+]
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,15 @@ class Run:
     def to_dict(self, status: str) -> dict[str, Any]:
         """The JSON form that the command line prints."""
         evidence = [measure.to_dict() for measure in self.measures]
-        return {"key": self.key, "status": status, "spec": self.spec.to_dict(), "timings": self.timings, "chosen": self.chosen, "notes": self.notes, "evidence": evidence}
+        return {
+            "key": self.key,
+            "status": status,
+            "spec": self.spec.to_dict(),
+            "timings": self.timings,
+            "chosen": self.chosen,
+            "notes": self.notes,
+            "evidence": evidence,
+        }
 
 
 def load_run(store: Store, key: str) -> Run | None:
@@ -78,9 +99,13 @@ def _views(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     return views
 
 
-def request(original: Original, forget: Any, method: str, params: dict | None = None, seed: int = 0, retrains: int = 3, device: str = "cpu") -> RunSpec:
+def request(
+    original: Original, forget: Any, method: str, params: dict | None = None, seed: int = 0, retrains: int = 3, device: str = "cpu"
+) -> RunSpec:
     """A checked RunSpec for these forget ids on a stored original. Raises BadInput."""
-    return RunSpec.make(original.spec, original.meta["dataset_hash"], original.ids, original.meta["total"], forget, method, params, seed, retrains, device)
+    return RunSpec.make(
+        original.spec, original.meta["dataset_hash"], original.ids, original.meta["total"], forget, method, params, seed, retrains, device
+    )
 
 
 def submit_original(store: Store, spec: OriginalSpec) -> Job | None:
@@ -109,6 +134,7 @@ def delete_run(store: Store, key: str) -> None:
     """Remove a run with its results, and its retrained models unless another run compares with them."""
     job = store.job(key)
     store.delete(key)
+    store.discard("planes", f"{key}-*")
     try:
         mine = RunSpec.from_dict(job.spec).retrain_key
         shared = {RunSpec.from_dict(other.spec).retrain_key for other in store.jobs("run", "evidence")}
@@ -130,7 +156,7 @@ def record_done(store: Store, spec: RunSpec) -> None:
 
 def submit_plane(store: Store, run: Run, triplet: tuple[int, int, int]) -> str:
     """Queue the exact plane through three instances; returns its key for `load_plane`."""
-    key = digest("plane", [run.key, list(triplet)])
+    key = plane_key(run.key, triplet)
     if not store.place("planes", key).exists():
         store.submit(key, "plane", {"run": run.spec.to_dict(), "triplet": list(triplet)}, title="Plane through three instances")
     return key

@@ -99,7 +99,9 @@ def prepare(store: Store, spec: OriginalSpec, reporter: Reporter, layout: Layout
         model = storage.load(found.folder / "model.safetensors", info, dataset, spec.model_params, spec.device)
     else:
         progress = reporter.stage("training the original model", 0.02, 0.5)
-        model = training.train(info, dataset, spec.model_params, dataset.splits.train, seeds.derive("original", spec.seed), spec.device, progress)
+        model = training.train(
+            info, dataset, spec.model_params, dataset.splits.train, seeds.derive("original", spec.seed), spec.device, progress
+        )
     seconds = found.meta["seconds"] if found else time.perf_counter() - begun
     outputs = training.read(model, dataset.inputs, spec.device)
     features = outputs.features[dataset.splits.train]
@@ -130,7 +132,9 @@ def here(features: np.ndarray, rows: np.ndarray, distances: np.ndarray, seed: in
     return projection.umap_layout(features, rows, distances, seed)
 
 
-def _describe(dataset: Dataset, logits: np.ndarray, rows: np.ndarray, features: np.ndarray, layouts: dict[str, np.ndarray]) -> tuple[dict, dict]:
+def _describe(
+    dataset: Dataset, logits: np.ndarray, rows: np.ndarray, features: np.ndarray, layouts: dict[str, np.ndarray]
+) -> tuple[dict, dict]:
     train, labels = dataset.splits.train, dataset.labels
     z = logits.astype(np.float64)
     log_p = z - np.logaddexp.reduce(z, axis=1, keepdims=True)

@@ -25,7 +25,7 @@ from unlearn_core.models.device import choose
 from unlearn_core.models.outputs import Outputs
 from unlearn_core.runs import originals
 from unlearn_core.runs.progress import Reporter
-from unlearn_core.runs.spec import OriginalSpec, RunSpec, digest
+from unlearn_core.runs.spec import OriginalSpec, RunSpec, plane_key
 from unlearn_core.runs.store import Store, pack, unpack
 
 GUARD_SAMPLE = 512
@@ -125,7 +125,11 @@ class Pipeline:
             return self.runs[spec.key]
         dataset, member, original = self._original(spec, reporter)
         if dataset.hash != spec.dataset_hash:
-            raise BadInput("dataset", f"{dataset.name} no longer has the contents that this run names.", "Open the dataset again and choose the instances anew.")
+            raise BadInput(
+                "dataset",
+                f"{dataset.name} no longer has the contents that this run names.",
+                "Open the dataset again and choose the instances anew.",
+            )
         self.runs[spec.key] = Loaded(spec, dataset, member, original.layout())
         while len(self.runs) > 2:
             self.runs.popitem(last=False)
@@ -175,10 +179,6 @@ class Pipeline:
         return pack_findings(found, {"timings": timings, "retrained": len(loaded.retrained)})
 
 
-def plane_key(run: str, triplet: tuple[int, int, int]) -> str:
-    return digest("plane", [run, list(triplet)])
-
-
 def pack_findings(found: dict[str, Findings], meta: dict[str, Any]) -> bytes:
     """Measures and views of all evidence modules as one file."""
     measures = [measure.to_dict() for findings in found.values() for measure in findings.measures]
@@ -222,7 +222,9 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
     )
 
 
-def _train_retained(spec: RunSpec, dataset: Dataset, seed: int, progress: training.Progress, watch: Callable[[Classifier], bool] | None = None) -> Classifier:
+def _train_retained(
+    spec: RunSpec, dataset: Dataset, seed: int, progress: training.Progress, watch: Callable[[Classifier], bool] | None = None
+) -> Classifier:
     retain = np.setdiff1d(dataset.splits.train, spec.forget)
     return training.train(models.info(spec.original.model), dataset, spec.original.model_params, retain, seed, spec.device, progress, watch)
 
@@ -259,7 +261,9 @@ def apply(loaded: Loaded, declared: methods.Method, progress: training.Progress)
     def watch(model: Classifier) -> bool:
         kept = look(model)
         if kept < floor:
-            stopped.append(f"Stopped early: accuracy on retained instances fell to {kept:.0%}; the original had {knew:.0%}, always answering the most frequent class gives {majority:.0%}. The model is kept as it was then.")
+            stopped.append(
+                f"Stopped early: accuracy on retained instances fell to {kept:.0%}; the original had {knew:.0%}, always answering the most frequent class gives {majority:.0%}. The model is kept as it was then."
+            )
         return kept < floor
 
     state = {"fraction": 0.0, "looking": 0.0}

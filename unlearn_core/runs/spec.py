@@ -47,7 +47,14 @@ class OriginalSpec:
         return digest("original", asdict(self))
 
     @staticmethod
-    def make(dataset: str, model: str | None = None, dataset_params: dict | None = None, model_params: dict | None = None, seed: int = 0, device: str = "cpu") -> OriginalSpec:
+    def make(
+        dataset: str,
+        model: str | None = None,
+        dataset_params: dict | None = None,
+        model_params: dict | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> OriginalSpec:
         """Check and complete a request. Raises BadInput naming the field and the fix."""
         info = data.info(dataset)
         architecture = models.check_suited(model or info.default_model, info)
@@ -93,7 +100,18 @@ class RunSpec:
         return digest("retrained", [same, self.dataset_hash, list(self.forget)])
 
     @staticmethod
-    def make(original: OriginalSpec, dataset_hash: str, train: Any, total: int, forget: Any, method: str, params: dict | None = None, seed: int = 0, retrains: int = 3, device: str = "cpu") -> RunSpec:
+    def make(
+        original: OriginalSpec,
+        dataset_hash: str,
+        train: Any,
+        total: int,
+        forget: Any,
+        method: str,
+        params: dict | None = None,
+        seed: int = 0,
+        retrains: int = 3,
+        device: str = "cpu",
+    ) -> RunSpec:
         """Check and complete a request. train: ids of the training split; total: instances in the dataset.
 
         Raises BadInput naming the field and the fix.
@@ -122,6 +140,11 @@ class RunSpec:
     @staticmethod
     def from_dict(raw: dict[str, Any]) -> RunSpec:
         return RunSpec(**(raw | {"original": OriginalSpec.from_dict(raw["original"]), "forget": tuple(raw["forget"])}))
+
+
+def plane_key(run: str, triplet: tuple[int, int, int]) -> str:
+    """Key of the plane through three instances of one run; it starts with the run's key."""
+    return f"{run}-{digest('plane', list(triplet))}"
 
 
 def _whole(field: str, value: Any, high: int) -> int:

@@ -211,7 +211,10 @@ class Store:
     def requeue(self, key: str, kind: str, priority: int) -> None:
         """Put a running job back into the queue, as `kind` (its urgent part is done, or it gave way)."""
         with self._db() as db:
-            db.execute("UPDATE jobs SET status = 'queued', kind = ?, priority = ?, worker = NULL WHERE key = ? AND status = 'running'", (kind, priority, key))
+            db.execute(
+                "UPDATE jobs SET status = 'queued', kind = ?, priority = ?, worker = NULL WHERE key = ? AND status = 'running'",
+                (kind, priority, key),
+            )
 
     def claim(self, worker: int) -> Job | None:
         """Take the most urgent queued job; None if there is none."""
@@ -219,7 +222,10 @@ class Store:
             db.execute("BEGIN IMMEDIATE")
             row = db.execute("SELECT key FROM jobs WHERE status = 'queued' ORDER BY priority DESC, created LIMIT 1").fetchone()
             if row:
-                db.execute("UPDATE jobs SET status = 'running', worker = ?, started = COALESCE(started, ?) WHERE key = ?", (worker, time.time(), row["key"]))
+                db.execute(
+                    "UPDATE jobs SET status = 'running', worker = ?, started = COALESCE(started, ?) WHERE key = ?",
+                    (worker, time.time(), row["key"]),
+                )
             db.execute("COMMIT")
         return self.job(row["key"]) if row else None
 

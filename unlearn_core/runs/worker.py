@@ -121,12 +121,16 @@ def work(store: Store, pipeline: Any, job: Job) -> None:
     except BadInput as error:
         store.finish(job.key, "failed", str(error))
     except torch.OutOfMemoryError:
-        store.finish(job.key, "failed", "The GPU ran out of memory. Choose the CPU, a smaller batch or a smaller model.", traceback.format_exc())
+        store.finish(
+            job.key, "failed", "The GPU ran out of memory. Choose the CPU, a smaller batch or a smaller model.", traceback.format_exc()
+        )
         torch.cuda.empty_cache()
     except MemoryError:
         store.finish(job.key, "failed", "This machine ran out of memory. Choose a smaller model or dataset.", traceback.format_exc())
     except Exception as error:  # the one place where any failure becomes the job's end, with its cause
-        store.finish(job.key, "failed", f"Something went wrong inside the computation: {type(error).__name__}: {error}", traceback.format_exc())
+        store.finish(
+            job.key, "failed", f"Something went wrong inside the computation: {type(error).__name__}: {error}", traceback.format_exc()
+        )
 
 
 def _do(store: Store, pipeline: Any, job: Job, reporter: Any) -> None:
