@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from unlearn_core import methods, seeds
+from unlearn_core import data, methods, seeds
 from unlearn_core.errors import BadInput, Cancelled, Preempted
 from unlearn_core.models import training
 from unlearn_core.runs import api
@@ -277,3 +277,16 @@ def test_the_sprite_shows_every_image_at_its_tile():
     for row, image in enumerate(images):
         tile = sheet[row // 3 * 4 : row // 3 * 4 + 4, row % 3 * 5 : row % 3 * 5 + 5]
         assert np.abs(tile / 255 - image[0]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_many_retrained_models_are_the_ones_that_would_come_one_by_one(store, small):
+    ids = small.ids[70:75].tolist()
+    run = ask(store, small, ids, "finetune", retrains=7, epochs=1)
+    assert run.retrained == 7 and len(run.measure("utility.loss.forget").retrained.values) == 7
+    assert len(run.timings["retrained"]) == 3  # one of many says nothing of what one retraining takes
+    pipe, dataset = Pipeline(store), data.load(run.spec.original.dataset, run.spec.original.dataset_params)
+    for k in (3, 6):
+        together = pipe._retrained(run.spec, dataset, k, training.silent).outputs.logits
+        store.discard("retrained", f"{run.spec.retrain_key}-{k}")
+        alone = pipe._retrained(run.spec, dataset, k, training.silent).outputs.logits
+        assert np.allclose(together, alone, atol=0.05) and not np.allclose(alone, 0)
