@@ -76,6 +76,7 @@ def _sure(run: Run) -> list[str]:
         said = [
             f"No measure can tell even the untouched original from retrained models ({basis}), so this evidence cannot show whether anything was forgotten."
         ]
+    said = [*instances(run), *said]
     said += _named("Still different", different) + _named("Moved away from retraining", away)
     if away:
         said.append(f"About {1 - LEVEL:.0%} of measures fall outside by chance alone.")
@@ -89,6 +90,20 @@ def _sure(run: Run) -> list[str]:
             f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused: too few instances. The Privacy section says how many would suffice."
         )
     return said
+
+
+def instances(run: Run) -> list[str]:
+    """How many forgotten instances cannot be told apart from never-seen ones, one by one, beside exact retraining; empty if unknown."""
+    told, over = (_find(run, f"instances.{name}.forget") for name in ("told_apart", "over_forgotten"))
+    if not told or told.unlearned is None:
+        return []
+    n = told.n
+    exact = [n * (1 - a - b) for a, b in zip(told.retrained.values, over.retrained.values, strict=True)]
+    before, after = (round(n * (1 - a - b)) for a, b in ((told.original, over.original), (told.unlearned, over.unlearned)))
+    return [
+        f"One by one, {after} of {n} instances cannot be told apart from ones that the model never saw "
+        f"(exact retraining {np.mean(exact):.0f} ± {np.std(exact, ddof=1):.0f}, the untouched original {before})."
+    ]
 
 
 def _named(title: str, measures: list[Measure], most: int = 3) -> list[str]:
@@ -119,7 +134,7 @@ def _limits(run: Run) -> list[str]:
     method = methods.info(run.spec.method)
     said = [
         "Lying inside the interval means that these measures cannot tell the model from a retrained one; it is no proof that nothing of the instances is left.",
-        "The privacy attacks shown here work on averages over a population and are weak against single instances.",
+        "The population attacks work on averages and are weak against single instances; the verdicts instance by instance see only confidence.",
     ]
     if method.goal == "misclassify":
         said.append("This method aims at wrong answers on the forgotten instances, which is not what retraining gives.")

@@ -17,6 +17,7 @@ from pages.parts.plain import plain
 from unlearn_core import report
 from unlearn_core.errors import BadInput
 from unlearn_core.figures import boundary as boundary_figures
+from unlearn_core.figures import instances as instance_figures
 from unlearn_core.figures import privacy as privacy_figures
 from unlearn_core.figures import structure as structure_figures
 from unlearn_core.figures import utility as utility_figures
@@ -307,6 +308,66 @@ def _scores(view: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.concat([part.assign(group=group) for group, part in parts.items()])
 
 
+def instances(run: Run, found: Original) -> None:
+    st.caption(
+        "Each forgotten instance is compared with models that were retrained without it: does this model still know it better than they do? "
+        "A model trained without an instance can be sure of it as well, when its like stays in the data."
+    )
+    if "instances" in run.views:
+        for sentence in report.instances(run):
+            st.markdown(f"**{sentence}**")
+        view = run.views["instances"]
+        chart(
+            run,
+            "instances",
+            instance_figures.needles(view),
+            "Confidence in each forgotten instance before and after, with what retrained models give",
+        )
+        _instance_table(run, found, view)
+    for family in ("instances.told_apart", "instances.over_forgotten"):
+        block(run, family)
+
+
+def _instance_table(run: Run, found: Original, view: dict[str, np.ndarray]) -> None:
+    gone = set(run.spec.forget)
+    frame = numbers(view, "ids").drop(columns="label").rename(columns={"ids": "id", "low": "never seen from", "high": "to"})
+    near = [next((int(i) for i in found.arrays["neighbours"][found.row_of[i]] if int(i) not in gone), None) for i in view["ids"].tolist()]
+    frame.insert(1, "label", np.array(found.meta["class_names"])[view["label"]])
+    frame.insert(2, "nearest retained", near)
+    config = {name: st.column_config.NumberColumn(format="%.3g") for name in frame.columns if frame[name].dtype.kind == "f"}
+    if found.sprite:
+        frame.insert(0, "picture", [_data_uri(found, i) for i in view["ids"].tolist()])
+        config["picture"] = st.column_config.ImageColumn()
+    config |= {
+        "verdict": st.column_config.TextColumn(help="At 5 % in each direction: about 10 % of exactly retrained answers are flagged too"),
+        "verdict_controlled": st.column_config.TextColumn(
+            "verdict, many points", help="With at most 5 % false flags among all flagged instances (Benjamini and Hochberg 1995)"
+        ),
+        "p_told_apart": st.column_config.NumberColumn(
+            "p", format="%.3g", help="Chance that a model which never saw the instance is at least as sure of it"
+        ),
+        "detectable": st.column_config.NumberColumn(
+            "smallest visible shift",
+            format="%.3g",
+            help="In logits: a smaller remaining trace would go unseen in more than one of five cases",
+        ),
+        "way": st.column_config.NumberColumn(
+            "share of the way", format="%.2f", help="0 = nothing changed, 1 = as never seen, above 1 = too far"
+        ),
+    }
+    shown = [name for name in frame.columns if not name.startswith("retrained_")]
+    st.dataframe(frame[shown], hide_index=True, column_config=config, key=f"instances.{run.key}", height=420)
+    st.download_button(
+        "CSV",
+        lambda: frame.drop(columns="picture", errors="ignore").to_csv(index=False),
+        f"{run.key[:8]}-instances.csv",
+        "text/csv",
+        key="instances.csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
 def files(run: Run, found: Original) -> None:
     st.caption(
         "The bundle holds the weights (safetensors), the specification and every number; with it a run can be replayed and checked. "
@@ -356,4 +417,4 @@ def files(run: Run, found: Original) -> None:
     st.json(run.spec.to_dict(), expanded=False)
 
 
-SECTIONS = {"Utility": utility, "Boundary": boundary, "Structure": structure, "Privacy": privacy, "Files": files}
+SECTIONS = {"Utility": utility, "Boundary": boundary, "Structure": structure, "Privacy": privacy, "Instances": instances, "Files": files}
