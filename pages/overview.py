@@ -5,7 +5,7 @@ import streamlit as st
 from pages.parts import frame, results, sections
 from pages.parts.backend import original
 from pages.parts.state import studio
-from unlearn_core import report
+from unlearn_core import methods, report
 from unlearn_core.runs.demo import example_key
 
 frame.enter()
@@ -52,7 +52,7 @@ if run and found:
     st.subheader("One run, as an example", divider="gray", anchor=False)
     planted = len(found.meta["planted"]["mislabelled"])
     st.markdown(
-        f"{planted} of {len(found.ids)} training points of two moons were given the wrong label on purpose (crosses), and then forgotten (ringed)."
+        f"{planted} of {len(found.ids)} training points of two moons were given the wrong label on purpose (crosses), and then unlearned with {methods.info(run.spec.method).title} (ringed)."
     )
     sections.regions(run, found, tuple(found.meta["class_names"]))
     said = report.summary(run)

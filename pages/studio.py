@@ -30,6 +30,9 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
             st.rerun(scope="fragment")
     with right:
         selecting.told()
+        if state.run:
+            results.progress(state.run)
+            results.pointer(state.run)
         choose, listed, do = st.tabs(["Select", "Chosen", "Unlearn"])  # a label that changed would close the open tab
         with choose:
             selecting.ways(state, found)
@@ -37,9 +40,6 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
             gallery.chosen(state, found)
         with do:
             unlearning.form(state, found)
-        if state.run:
-            results.progress(state.run)
-            results.pointer(state.run)
 
 
 def apply(state: Studio, gestures) -> None:

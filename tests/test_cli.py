@@ -175,9 +175,9 @@ BAD = {
     "unknown method": (["--method", "magic"], "method: there is no method called 'magic'. Choose one of: nabla_tau"),
     "ids outside train": (
         ["--forget", "ids:{test}"],
-        "forget: 1 of 1 ids are outside the training split ({test}). Use ids of training instances.",
+        "forget: {test} is outside the training split, so the model never learned from it. Use ids of training instances.",
     ),
-    "ids nowhere": (["--forget", "ids:999999"], "forget: 1 of 1 ids are not in this dataset (999999). Use"),
+    "ids nowhere": (["--forget", "ids:999999"], "forget: 999999 is not in this dataset. Use"),
     "ids no numbers": (["--forget", "ids:three"], "forget: 'three' is not an instance id. Give whole numbers"),
     "empty ids": (["--forget", "ids:"], "forget: 'ids:' is not understood. Use random:0.03"),
     "empty set": (["--forget", "ids:,"], "forget: the forget set is empty. Choose at least one training instance."),

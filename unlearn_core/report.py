@@ -11,7 +11,11 @@ import numpy as np
 
 from unlearn_core import data, evidence, methods, models
 from unlearn_core.evidence.base import LEVEL, MIN_RETRAINS, Measure
+from unlearn_core.evidence.instances import ENOUGH
 from unlearn_core.runs.api import Run
+
+NAMED = 12  # ids that a sentence lists
+FEW_ABLE = 5  # measures below which hardly anything can be said
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ def _forgotten(run: Run) -> list[str]:
     how = f"{method.title}, α = {strength:g}" if isinstance(strength, (int, float)) else method.title
     count = len(spec.forget)
     what = f"{count:,} training instance{'s' if count != 1 else ''} of {data.info(spec.original.dataset).title}"
-    return [f"{how} was asked to make the model ({models.info(spec.original.model).title}) forget {what}.", *run.notes]
+    ids = ", ".join(map(str, spec.forget[:NAMED])) + (f" and {count - NAMED} more" if count > NAMED else "")
+    asked = f"{how} was asked to make the model ({models.info(spec.original.model).title}) forget {what} (ids {ids})."
+    return [asked, *instances(run), *run.notes]
 
 
 def _cost(run: Run) -> list[str]:
@@ -68,17 +74,19 @@ def _sure(run: Run) -> list[str]:
     able = len(reached) + len(different)
     basis = f"{LEVEL:.0%} prediction interval from {run.retrained} seeds"
     if able:
+        total = able + len(away) + len(judged["cannot tell"])
         said = [
-            f"{able} of {able + len(away) + len(judged['cannot tell'])} measures can tell even the untouched original from retrained models ({basis}). "
-            f"After unlearning {len(reached)} of these {able} lie where one further retrained model would be expected."
+            f"{able} of {total} measures show a difference between the untouched original and retrained models ({basis}); the others cannot judge this run. "
+            f"After unlearning, {len(reached)} of the {able} look like retraining."
         ]
+        if able < FEW_ABLE:
+            said.append("These instances left little measurable trace in the first place, so this run can show little either way.")
     else:
         said = [
-            f"No measure can tell even the untouched original from retrained models ({basis}), so this evidence cannot show whether anything was forgotten."
+            f"No measure shows a difference between the untouched original and retrained models ({basis}), so this evidence cannot show whether anything was forgotten."
         ]
-    said = [*instances(run), *said]
     said += _named("Still different", different) + _named("Moved away from retraining", away)
-    if away:
+    if different or away:
         said.append(f"About {1 - LEVEL:.0%} of measures fall outside by chance alone.")
     if run.retrained < 5:
         said.append(
@@ -87,8 +95,10 @@ def _sure(run: Run) -> list[str]:
     refused = sum(m.refused is not None for m in run.measures)
     if refused:
         said.append(
-            f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused: too few instances. The Privacy section says how many would suffice."
+            f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused, because there are too few instances for this small an effect."
         )
+    if not instances(run):
+        said.append(f"No verdicts on single instances: they need {ENOUGH} retrained models.")
     return said
 
 
@@ -111,30 +121,29 @@ def _named(title: str, measures: list[Measure], most: int = 3) -> list[str]:
     if not measures:
         return []
     measures = sorted(measures, key=lambda m: m.group not in ("forget", "neighbours"))
-    shown = [f"{evidence.definition(m.family).title.lower()} ({m.group}) {m.unlearned:.3g}, retrained {span(m)}" for m in measures[:most]]
+    shown = [
+        f"{evidence.definition(m.family).title.lower()} ({m.group}) {_number(m.unlearned)}, retrained {span(m)}" for m in measures[:most]
+    ]
     rest = f"; and {len(measures) - most} more" if len(measures) > most else ""
     return [f"{title}: {'; '.join(shown)}{rest}."]
 
 
-def bounds(measure: Measure) -> tuple[float, float] | None:
-    """The retrained interval, cut to the values that the measure can take; None without one."""
-    if measure.retrained is None or measure.retrained.low is None:
-        return None
-    low, high = evidence.definition(measure.family).range
-    return max(measure.retrained.low, low), min(measure.retrained.high, high)
-
-
 def span(measure: Measure) -> str:
     """The retrained interval in words."""
-    found = bounds(measure)
-    return f"{found[0]:.3g} to {found[1]:.3g}" if found else "–"
+    found = evidence.bounds(measure)
+    return f"{_number(found[0])} to {_number(found[1])}" if found else "–"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _limits(run: Run) -> list[str]:
     method = methods.info(run.spec.method)
     said = [
         "Lying inside the interval means that these measures cannot tell the model from a retrained one; it is no proof that nothing of the instances is left.",
-        "The population attacks work on averages and are weak against single instances; the verdicts instance by instance see only confidence.",
+        "The population attacks work on averages and are weak against single instances."
+        + (" The verdicts instance by instance see only the model's confidence." if instances(run) else ""),
     ]
     if method.goal == "misclassify":
         said.append("This method aims at wrong answers on the forgotten instances, which is not what retraining gives.")
@@ -186,7 +195,7 @@ def rows(measures: list[Measure]) -> list[dict]:
     for m in measures:
         known = evidence.definition(m.family)
         null, ci = m.null or (None, None), m.ci or (None, None)
-        band = (m.retrained and m.retrained.mean, *(bounds(m) or (None, None)))
+        band = (m.retrained and m.retrained.mean, *(evidence.bounds(m) or (None, None)))
         verdict = (known.verdict and m.verdict()) or ""
         values = (m.id, m.group, m.original, m.unlearned, *band, verdict, *null, *ci, m.reliability, m.n, m.reason or "", m.refused or "")
         table.append(dict(zip(COLUMNS, (*values, known.text, known.unit), strict=True)))

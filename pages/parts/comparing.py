@@ -30,7 +30,7 @@ def compare(first: Run, second: Run) -> None:
     for column, run, name in zip(st.columns(2), (first, second), names, strict=True):
         said = report.summary(run)
         with column.container(border=True, height="stretch"):
-            st.markdown(f"**{name}**\n" + "\n".join(f"- {s}" for s in [*said.cost, *said.sure]))
+            st.markdown(f"**{name}**\n" + "\n".join(f"- {s}" for s in [*said.forgotten[1:], *said.cost, *said.sure]))
     family = st.selectbox(
         "Measure",
         [f for f in HEADLINES if first.family(f) and second.family(f)],

@@ -64,7 +64,7 @@ def _instances(state: Studio, found: Original) -> None:
             if found.sprite:
                 st.image(thumbnail(found, i), width="stretch", alt=line)
             else:
-                st.caption(f"{line}  \n{found.texts[found.row_of[i]][:90]} …")
+                st.caption(f"{line}  \n{_cut(found.texts[found.row_of[i]])}")
             st.button(
                 f"{i}",
                 key=f"remove.{i}",
@@ -73,6 +73,10 @@ def _instances(state: Studio, found: Original) -> None:
                 type="tertiary",
                 on_click=lambda i=i: state.choose(state.forget.remove([i])),
             )
+
+
+def _cut(text: str, most: int = 90) -> str:
+    return text if len(text) <= most else text[:most].rsplit(",", 1)[0] + ", …"
 
 
 def _keeping(state: Studio, found: Original) -> None:

@@ -31,6 +31,7 @@ def choose_original(state: Studio) -> None:
         model = st.selectbox(
             "Model", list(suited), index=list(suited).index(usual), format_func=lambda m: suited[m].title, key=f"open.model.{name}"
         )
+        slot = st.container()  # the button belongs right here, yet depends on what follows
         st.caption(info.description)
         same_data = name == state.spec.dataset
         same_model = same_data and model == state.spec.model
@@ -57,8 +58,8 @@ def choose_original(state: Studio) -> None:
             return
         if wanted.key != state.spec.key:  # the device alone makes no other original
             wanted = replace(wanted, device=_device(state))
-            st.button(
-                "Open",
+            slot.button(
+                f"Open {info.title}",
                 type="primary",
                 width="stretch",
                 on_click=state.open,

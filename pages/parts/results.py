@@ -29,7 +29,7 @@ def progress(key: str) -> None:
 def pointer(key: str) -> None:
     """A way down to the evidence, which may lie below the fold."""
     if grown(key) is not None:
-        st.markdown("[:material/arrow_downward: See what changed](#what-changed)")
+        st.markdown(":material/arrow_downward: [See what changed](#what-changed)")
 
 
 def _again(job: Job) -> None:
@@ -75,7 +75,7 @@ def summary(run: Run) -> None:
     """What a decision maker reads first."""
     said = report.summary(run)
     parts = (
-        (":material/ink_eraser: What was forgotten", said.forgotten),
+        (":material/ink_eraser: What was asked", said.forgotten),
         (":material/payments: What it cost", said.cost),
         (":material/fact_check: How sure we are", said.sure),
         (":material/policy_alert: What this does not prove", said.limits),

@@ -60,13 +60,13 @@ def utility(run: Run, found: Original) -> None:
 
 def boundary(run: Run, found: Original) -> None:
     names = tuple(found.meta["class_names"])
+    if "regions" in run.views:
+        regions(run, found, names)
     view = run.views["margins"]
     named = {name: np.array(names)[array] for name, array in view.items() if name == "label" or name.startswith("predicted_")}
     note = "The chart shows forgotten instances and their nearest retained ones; the decision boundary is exactly at 0."
     block(run, "boundary.margin", boundary_figures.margin_arrows(view, names), note, _by_id(view | named))
-    if "regions" in run.views:
-        regions(run, found, names)
-    else:
+    if "regions" not in run.views:
         _plane(run, found, names)
     for family in ("boundary.flips", "boundary.agreement", "boundary.js"):
         block(run, family, boundary_figures.closeness(run.family(family), family))
@@ -317,6 +317,8 @@ def instances(run: Run, found: Original) -> None:
         for sentence in report.instances(run):
             st.markdown(f"**{sentence}**")
         view = run.views["instances"]
+        if len(view["ids"]) > instance_figures.MOST:
+            st.caption(f"The chart shows the {instance_figures.MOST} most extreme of {len(view['ids'])} instances; the table has all.")
         chart(
             run,
             "instances",
@@ -414,6 +416,7 @@ def files(run: Run, found: Original) -> None:
         width="stretch",
         on_click="ignore",
     )
+    st.markdown("##### Specification of this run")
     st.json(run.spec.to_dict(), expanded=False)
 
 

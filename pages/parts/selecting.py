@@ -93,7 +93,7 @@ def _query(state: Studio, found: Original) -> None:
 
 
 def _typed(state: Studio, found: Original) -> None:
-    text = st.text_input("Instance ids", key="typed.ids", placeholder="3, 17, 20-25")
+    text = st.text_input("Instance ids", key="typed.ids", placeholder=", ".join(map(str, found.ids[:3])) + ", 20-25")
 
     def apply() -> None:
         with telling():
@@ -101,6 +101,14 @@ def _typed(state: Studio, found: Original) -> None:
             _add(state, ids, "typed")
 
     st.button("Add", key="typed.add", disabled=not text.strip(), on_click=apply)
+    try:
+        typed = dict.fromkeys(parse_ids(text)) if text.strip() else {}
+    except BadInput:
+        return
+    good = [i for i in typed if i in found.row_of]
+    if good and len(good) < len(typed):
+        st.caption(f"The model was trained on {len(good)} of these {len(typed)}; for the others there is nothing to unlearn.")
+        st.button(f"Add the {len(good)} that it was trained on", key="typed.good", on_click=lambda: _add(state, good, "typed"))
 
 
 def _file(state: Studio, found: Original) -> None:

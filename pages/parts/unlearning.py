@@ -48,7 +48,7 @@ def form(state: Studio, found: Original) -> None:
     )
     _warnings(state, found)
     count = len(state.forget)
-    label = f"Unlearn {count:,} instance{'s' if count != 1 else ''}" if count else "Unlearn"
+    label = f"Unlearn {count:,} instance{'s' if count != 1 else ''}" if count else "Choose instances first"
     if st.button(label, type="primary", width="stretch", disabled=not count, icon=":material/ink_eraser:", key="unlearn"):
         _submit(state, found, name, params, seed, retrains)
 

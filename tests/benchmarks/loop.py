@@ -52,7 +52,7 @@ def person() -> list[tuple[str, str, str]]:
             page.get_by_label("Device").first.wait_for(timeout=60_000)  # the worker is ready
             page.wait_for_timeout(15_000)  # and its layout process has compiled
             page.get_by_role("button", name="Add").first.click()
-            page.get_by_role("tab", name="Chosen (50)").wait_for()
+            page.get_by_text("50 selected").wait_for()
             page.get_by_role("tab", name="Unlearn").click()
             button = page.get_by_role("button", name="Unlearn 50 instances")
             button.wait_for()

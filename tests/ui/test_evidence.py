@@ -70,7 +70,7 @@ def test_every_chart_has_an_accessible_name(opened, name):
 
 def test_the_summary_comes_first(opened):
     text = opened["wine"].run().texts()
-    for part in ("What was forgotten", "What it cost", "How sure we are", "What this does not prove"):
+    for part in ("What was asked", "What it cost", "How sure we are", "What this does not prove"):
         assert part in text
 
 

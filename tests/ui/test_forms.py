@@ -81,7 +81,7 @@ def test_a_job_that_failed_says_why(empty):
 
 def test_a_new_original_is_prepared_with_progress(empty):
     app = App("studio").set(open__dataset="circles")
-    next(b for b in app.at.button if b.label == "Open").click()
+    next(b for b in app.at.button if b.label.startswith("Open ")).click()
     app.run()
     job = backend().store.job(app.state.spec.key)
     assert job.kind == "original"

@@ -25,7 +25,7 @@ def app(empty, digits):
 def moons():
     """A session with the two moons open."""
     app = App("studio").set(open__dataset="moons")
-    next(b for b in app.at.button if b.label == "Open").click()
+    next(b for b in app.at.button if b.label.startswith("Open ")).click()
     return app.run()
 
 
@@ -254,7 +254,7 @@ def test_the_layout_can_be_changed(app, digits):
 def test_another_dataset_starts_a_new_selection(app):
     app.set(random__count=2).press("random.add").set(open__dataset="breast_cancer")
     assert len(app.forget) == 2  # nothing is lost before the switch is confirmed
-    next(b for b in app.at.button if b.label == "Open").click()
+    next(b for b in app.at.button if b.label.startswith("Open ")).click()
     app.run()
     assert app.state.spec.dataset == "breast_cancer"
     assert not app.forget

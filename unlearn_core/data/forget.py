@@ -74,12 +74,19 @@ def check_ids(ids: Iterable[int], train: Iterable[int], total: int, field: str =
         raise BadInput(field, "the forget set is empty.", "Choose at least one training instance.")
     outside = [i for i in wanted if i not in allowed]
     if outside:
-        shown = ", ".join(map(str, outside[:5])) + (" …" if len(outside) > 5 else "")
-        why = "outside the training split" if all(0 <= i < total for i in outside) else "not in this dataset"
-        raise BadInput(field, f"{len(outside)} of {len(wanted)} ids are {why} ({shown}).", "Use ids of training instances.")
+        unknown = [i for i in outside if not 0 <= i < total]
+        untrained = [i for i in outside if 0 <= i < total]
+        said = [f"{_listed(unknown)} not in this dataset"] * bool(unknown)
+        said += [f"{_listed(untrained)} outside the training split, so the model never learned from it"] * bool(untrained)
+        raise BadInput(field, f"{'; '.join(said)}.", "Use ids of training instances.")
     if len(wanted) == len(allowed):
         raise BadInput(field, "this would forget every training instance.", "Leave some instances to retain.")
     return wanted
+
+
+def _listed(ids: list[int]) -> str:
+    shown = ", ".join(str(i)[:20] for i in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    return f"{shown} {'is' if len(ids) == 1 else 'are'}"
 
 
 def parse_ids(text: str, field: str = "ids") -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from unlearn_core.evidence.base import Definition, Evidence, Findings, Subject
+from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject
 from unlearn_core.registry import discover
 
 
@@ -17,6 +17,14 @@ def definition(family: str) -> Definition:
     """The definition of a family of measures such as "utility.accuracy"; KeyError if there is none."""
     declared = {d.id: d for d in registry()[family.split(".")[0]].definitions}
     return declared[family]
+
+
+def bounds(measure: Measure) -> tuple[float, float] | None:
+    """The retrained interval, cut to the values that the measure can take; None without one."""
+    if measure.retrained is None or measure.retrained.low is None:
+        return None
+    low, high = definition(measure.family).range
+    return max(measure.retrained.low, low), min(measure.retrained.high, high)
 
 
 def compute(name: str, subject: Subject) -> Findings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from unlearn_core.evidence import bounds
 from unlearn_core.evidence.base import Measure
 from unlearn_core.figures.palette import MODEL_COLOURS, MODEL_SYMBOLS
 
@@ -41,12 +42,13 @@ def triples(measures: list[Measure], labels: list[str], *, x: str, height: int |
     """
     fig = figure(x=x, height=height or 112 + 46 * len(measures))
     rows = list(range(len(measures)))[::-1]
-    band = [(row, m.retrained) for row, m in zip(rows, measures, strict=True) if m.retrained and m.retrained.low is not None]
-    for row, retrained in band:
+    for row, interval in zip(rows, map(bounds, measures), strict=True):
+        if interval is None:
+            continue
         fig.add_shape(
             type="rect",
-            x0=retrained.low,
-            x1=retrained.high,
+            x0=interval[0],
+            x1=interval[1],
             y0=row - 0.3,
             y1=row + 0.3,
             line_width=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from unlearn_core.evidence import bounds
 from unlearn_core.evidence.base import Measure
 from unlearn_core.figures.base import figure
 from unlearn_core.figures.palette import BLUE, GREEN, ORIGINAL, VERMILLION
@@ -24,13 +25,13 @@ def beside(first: list[Measure], second: list[Measure], names: list[str]) -> go.
         (others, names[1], GREEN, "square", -0.17),
     ):
         for group in groups:
-            band = measures[group].retrained
-            if band and band.low is not None:
+            interval = bounds(measures[group])
+            if interval:
                 y = rows[group] + shift
                 fig.add_shape(
                     type="rect",
-                    x0=band.low,
-                    x1=band.high,
+                    x0=interval[0],
+                    x1=interval[1],
                     y0=y - 0.12,
                     y1=y + 0.12,
                     line_width=0,

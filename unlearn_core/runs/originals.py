@@ -144,7 +144,7 @@ def _describe(
         "ids": train,
         "label": labels[train].astype(np.int32),
         "predicted": predicted[train].astype(np.int32),
-        "loss": -own[train].astype(np.float32),
+        "loss": (0.0 - own[train]).astype(np.float32),
         "confidence": np.exp(log_p.max(axis=1))[train].astype(np.float32),
         "neighbours": train[rows].astype(np.int32),
     }
