@@ -24,16 +24,19 @@ EVIDENCE = Evidence(
             "instances.told_apart",
             "Still told apart",
             "Share of the forgotten instances about which the model is surer than models that never saw them would be, each instance "
-            "judged by itself at 5 %. About 5 % of exactly retrained answers are flagged too; those shares stand beside it.",
+            "judged by itself at 5 %. About 5 % of exactly retrained answers are flagged too; those shares stand beside it. One model's "
+            "instances move together, so the share itself gets no verdict.",
             "share",
+            verdict=False,
             source="Carlini et al., arXiv:2112.03570 (per-example test), with exact retrains in place of shadow models",
         ),
         Definition(
             "instances.over_forgotten",
             "Over-forgotten",
             "Share of the forgotten instances about which the model is less sure than models that never saw them would be, each judged at "
-            "5 %. Such instances stand out again: their absence shows.",
+            "5 %. Such instances stand out again: their absence shows. As above, the share itself gets no verdict.",
             "share",
+            verdict=False,
             source="Carlini et al., arXiv:2112.03570 (per-example test), with exact retrains in place of shadow models",
         ),
     ),

@@ -35,6 +35,15 @@ def label(measure: Measure) -> str:
     return f"{name}<br>n = {measure.n:,}" if measure.n else name
 
 
+def band(fig: go.Figure, measure: Measure, y: float, half: float) -> None:
+    """Draw the retrained interval of a measure at height y ± half; nothing if there is none."""
+    interval = bounds(measure)
+    if interval is None:
+        return
+    ends = {"x0": interval[0], "x1": interval[1], "y0": y - half, "y1": y + half}
+    fig.add_shape(type="rect", **ends, line_width=0, fillcolor=MODEL_COLOURS["retrained"], opacity=0.26, layer="below")
+
+
 def triples(measures: list[Measure], labels: list[str], *, x: str, height: int | None = None) -> go.Figure:
     """One row a measure: original, unlearned, every retrained seed as a tick and their prediction interval.
 
@@ -42,20 +51,8 @@ def triples(measures: list[Measure], labels: list[str], *, x: str, height: int |
     """
     fig = figure(x=x, height=height or 112 + 46 * len(measures))
     rows = list(range(len(measures)))[::-1]
-    for row, interval in zip(rows, map(bounds, measures), strict=True):
-        if interval is None:
-            continue
-        fig.add_shape(
-            type="rect",
-            x0=interval[0],
-            x1=interval[1],
-            y0=row - 0.3,
-            y1=row + 0.3,
-            line_width=0,
-            fillcolor=MODEL_COLOURS["retrained"],
-            opacity=0.26,
-            layer="below",
-        )
+    for row, measure in zip(rows, measures, strict=True):
+        band(fig, measure, row, 0.3)
     ticks = [(row, v) for row, m in zip(rows, measures, strict=True) if m.retrained for v in m.retrained.values]
     for who, points in {
         "retrained": ticks,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from unlearn_core.evidence import bounds
 from unlearn_core.evidence.base import Measure
-from unlearn_core.figures.base import figure
-from unlearn_core.figures.palette import BLUE, GREEN, ORIGINAL, VERMILLION
+from unlearn_core.figures.base import band, figure
+from unlearn_core.figures.palette import GREEN, ORIGINAL, VERMILLION
 
 
 def beside(first: list[Measure], second: list[Measure], names: list[str]) -> go.Figure:
@@ -25,20 +24,7 @@ def beside(first: list[Measure], second: list[Measure], names: list[str]) -> go.
         (others, names[1], GREEN, "square", -0.17),
     ):
         for group in groups:
-            interval = bounds(measures[group])
-            if interval:
-                y = rows[group] + shift
-                fig.add_shape(
-                    type="rect",
-                    x0=interval[0],
-                    x1=interval[1],
-                    y0=y - 0.12,
-                    y1=y + 0.12,
-                    line_width=0,
-                    fillcolor=BLUE,
-                    opacity=0.18,
-                    layer="below",
-                )
+            band(fig, measures[group], rows[group] + shift, 0.12)
         points = [(measures[group].unlearned, rows[group] + shift) for group in groups if measures[group].unlearned is not None]
         fig.add_scatter(
             x=[x for x, _ in points],
