@@ -15,6 +15,7 @@ import numpy as np
 
 from unlearn_core import data, models, projection, seeds
 from unlearn_core.data.base import Dataset
+from unlearn_core.evidence.logits import log_softmax
 from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.spec import OriginalSpec
 from unlearn_core.runs.store import Store, pack, unpack
@@ -136,10 +137,9 @@ def _describe(
     dataset: Dataset, logits: np.ndarray, rows: np.ndarray, features: np.ndarray, layouts: dict[str, np.ndarray]
 ) -> tuple[dict, dict]:
     train, labels = dataset.splits.train, dataset.labels
-    z = logits.astype(np.float64)
-    log_p = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
-    own = log_p[np.arange(len(z)), labels]
-    predicted = z.argmax(axis=1)
+    log_p = log_softmax(logits)
+    own = log_p[np.arange(len(labels)), labels]
+    predicted = logits.argmax(axis=1)
     arrays = {
         "ids": train,
         "label": labels[train].astype(np.int32),

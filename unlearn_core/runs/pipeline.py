@@ -19,6 +19,7 @@ from unlearn_core import data, evidence, methods, models, seeds
 from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence.base import MIN_RETRAINS, Findings, Subject
+from unlearn_core.evidence.logits import log_softmax
 from unlearn_core.models import ensemble, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose
@@ -341,7 +342,7 @@ def _whole_classes(loaded: Loaded) -> Iterator[str]:
 
 def _unchanged(loaded: Loaded, declared: methods.Method) -> Iterator[str]:
     forget = np.array(loaded.spec.forget)
-    before, after = (_softmax(m.outputs.logits[forget]) for m in (loaded.original, loaded.unlearned))
+    before, after = (np.exp(log_softmax(m.outputs.logits[forget])) for m in (loaded.original, loaded.unlearned))
     moved = float(np.abs(after - before).max())
     if moved < UNCHANGED and "train" not in declared.needs:
         yield (
@@ -353,8 +354,3 @@ def _unchanged(loaded: Loaded, declared: methods.Method) -> Iterator[str]:
 def _check_finite(loaded: Loaded) -> None:
     if not np.isfinite(loaded.unlearned.outputs.logits).all():
         raise BadInput("method", "the unlearned model produced numbers that are not finite.", "Use a smaller learning rate or a gentler α.")
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    z = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return z / z.sum(axis=1, keepdims=True)
