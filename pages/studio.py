@@ -30,9 +30,7 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
             st.rerun(scope="fragment")
     with right:
         selecting.told()
-        if state.run:
-            results.progress(state.run)
-            results.pointer(state.run)
+        under_way, before = st.container(), state.run
         choose, listed, do = st.tabs(["Select", "Chosen", "Unlearn"])  # a label that changed would close the open tab
         with choose:
             selecting.ways(state, found)
@@ -40,6 +38,12 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
             gallery.chosen(state, found)
         with do:
             unlearning.form(state, found)
+        if state.run != before and (before or results.grown(state.run)):
+            st.rerun()  # what stands below belongs to another run
+        if state.run:
+            with under_way:
+                results.progress(state.run)
+                results.pointer(state.run)
 
 
 def apply(state: Studio, gestures) -> None:

@@ -14,6 +14,7 @@ from pages.parts.mapping import captions
 from pages.parts.selecting import fitting, table, telling
 from pages.parts.state import Studio
 from unlearn_core.errors import BadInput
+from unlearn_core.figures import selection
 from unlearn_core.runs.originals import Original
 
 SHOWN = 20
@@ -53,6 +54,12 @@ def chosen(state: Studio, found: Original) -> None:
 def _instances(state: Studio, found: Original) -> None:
     forget = state.forget
     st.markdown(f"**{len(forget):,} chosen to forget**")
+    st.plotly_chart(
+        selection.classes(found.arrays["label"], np.isin(found.ids, forget.ids), found.meta["class_names"]),
+        key="chosen.classes",
+        config={"displayModeBar": False},
+        alt=f"How many instances of each class are chosen, of {len(forget)} in all",
+    )
     pages = -(-len(forget) // SHOWN)
     page = st.pagination(pages, key="gallery.page") - 1 if pages > 1 else 0
     shown = forget.ids[page * SHOWN : (page + 1) * SHOWN]

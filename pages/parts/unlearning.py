@@ -61,7 +61,6 @@ def _submit(state: Studio, found: Original, method: str, params: dict, seed: int
         return
     api.submit_run(backend().store, spec)
     state.show(spec.key)
-    st.rerun()
 
 
 def _warnings(state: Studio, found: Original) -> None:
