@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from pages.parts import frame, results, sections
+from pages.parts import frame, results
 from pages.parts.backend import original
+from pages.parts.sections import boundary
 from pages.parts.state import studio
 from unlearn_core import methods, report
 from unlearn_core.runs.demo import example_key
@@ -54,7 +55,7 @@ if run and found:
     st.markdown(
         f"{planted} of {len(found.ids)} training points of two moons were given the wrong label on purpose (crosses), and then unlearned with {methods.info(run.spec.method).title} (ringed)."
     )
-    sections.regions(run, found, tuple(found.meta["class_names"]))
+    boundary.regions(run, found, tuple(found.meta["class_names"]))
     said = report.summary(run)
     left, right = st.columns(2)
     left.markdown("**What it cost**\n" + "\n".join(f"- {s}" for s in said.cost))

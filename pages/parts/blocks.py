@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -116,3 +116,13 @@ def table(measures: list[Measure], key: str) -> None:
     st.download_button(
         "CSV", report.to_csv(rows), f"{key}.csv", "text/csv", key=f"csv.{key}", icon=":material/download:", on_click="ignore"
     )
+
+
+def by_id(view: dict[str, np.ndarray]) -> pd.DataFrame:
+    """`numbers` by instance."""
+    return numbers(view, "ids").rename(columns={"ids": "id"})
+
+
+def part(view: dict[str, np.ndarray], short: Callable[[str], str]) -> dict[str, np.ndarray]:
+    """The part of a view whose names `short` shortens, under the short names."""
+    return {short(name): array for name, array in view.items() if short(name) != name}

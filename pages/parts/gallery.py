@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import secrets
 
@@ -36,6 +37,11 @@ def thumbnail(found: Original, instance: int, size: int = 64) -> bytes:
         out, "PNG"
     )
     return out.getvalue()
+
+
+def data_uri(found: Original, instance: int) -> str:
+    """The thumbnail of a training instance as an address for pictures in tables and charts; empty for other instances."""
+    return "data:image/png;base64," + base64.b64encode(thumbnail(found, instance)).decode() if instance in found.row_of else ""
 
 
 def chosen(state: Studio, found: Original) -> None:

@@ -1,0 +1,12 @@
+"""The evidence of one run, section by section. Numbers come from the run, drawings from figures."""
+
+from pages.parts.sections import boundary, files, instances, privacy, structure, utility
+
+SECTIONS = {
+    "Utility": utility.draw,
+    "Boundary": boundary.draw,
+    "Structure": structure.draw,
+    "Privacy": privacy.draw,
+    "Instances": instances.draw,
+    "Files": files.draw,
+}

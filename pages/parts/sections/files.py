@@ -1,0 +1,59 @@
+"""Everything to take away: weights, measures, arrays, the specification."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from unlearn_core import report
+from unlearn_core.runs.api import Run
+from unlearn_core.runs.originals import Original
+
+
+def draw(run: Run, found: Original) -> None:
+    st.caption(
+        "The bundle holds the weights (safetensors), the specification and every number; with it a run can be replayed and checked. "
+        "The arrays hold what the charts draw: one array for each view and model, to be read with numpy.load."
+    )
+    stem = f"{run.spec.original.dataset}-{run.spec.method}-{run.key[:8]}"
+    bar = st.columns(4)
+    bar[0].download_button(
+        "Model (safetensors)",
+        run.model_path.read_bytes(),
+        f"{stem}.safetensors",
+        key="file.model",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
+    bar[1].download_button(
+        "All measures (CSV)",
+        report.to_csv(report.rows(run.measures)),
+        f"{stem}.csv",
+        "text/csv",
+        key="file.csv",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
+    bar[2].download_button(
+        "Bundle (zip)",
+        lambda: report.bundle(run),
+        f"{stem}.zip",
+        "application/zip",
+        key="file.zip",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
+    bar[3].download_button(
+        "All arrays (NumPy)",
+        lambda: (run.folder / "evidence.npz").read_bytes(),
+        f"{stem}.npz",
+        "application/octet-stream",
+        key="file.npz",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+    )
+    st.markdown("##### Specification of this run")
+    st.json(run.spec.to_dict(), expanded=False)
