@@ -142,7 +142,9 @@ class Subject:
     layout: np.ndarray | None = None
     seed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # "method", "retrain" (mean of one)
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  # "retrains" asked for, "goal" of the method
+    # (who, seed) -> mean loss [epochs + 1] and accuracy [epochs + 1] on the forget set while that model learns it again
+    relearn: Callable[[str, int], tuple[np.ndarray, np.ndarray]] | None = None
     memo: dict = field(default_factory=dict)  # values already computed, kept while retrained models arrive
 
     @property

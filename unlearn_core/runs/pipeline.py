@@ -246,7 +246,7 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         layout=loaded.layout,
         seed=loaded.spec.seed,
         seconds=seconds,
-        settings={"retrains": loaded.spec.retrains},
+        settings={"retrains": loaded.spec.retrains, "goal": methods.info(loaded.spec.method).goal},
         memo=loaded.memo,
     )
 
