@@ -11,10 +11,12 @@ from typing import Any
 from unlearn_core import data, evidence, methods, models, projection
 from unlearn_core.data.forget import check_ids
 from unlearn_core.errors import BadInput
+from unlearn_core.models import pool
 from unlearn_core.models.base import RECIPE_VERSION
 from unlearn_core.params import resolve
 
-MAX_RETRAINS = 50
+MAX_RETRAINS = 64
+MAX_SHADOWS = 512
 MAX_SEED = 2**31 - 1
 
 
@@ -140,6 +142,84 @@ class RunSpec:
     @staticmethod
     def from_dict(raw: dict[str, Any]) -> RunSpec:
         return RunSpec(**(raw | {"original": OriginalSpec.from_dict(raw["original"]), "forget": tuple(raw["forget"])}))
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """A shadow pool: `members` models of the original's kind and recipe, half of them in each role.
+
+    universe: "all" or "train"; share: of it that each subset holds, None to match the size of the training split (models.pool).
+    """
+
+    original: OriginalSpec
+    dataset_hash: str
+    members: int
+    universe: str
+    share: float | None
+    device: str
+    seed: int = 0
+    version: int = pool.VERSION
+
+    @property
+    def key(self) -> str:
+        return digest("pool", [self.base, self.members])
+
+    @property
+    def base(self) -> str:
+        """Key of everything that its models share; larger pools take over the models of smaller ones."""
+        same = asdict(self.original) | {"seed": None, "layout_version": None, "device": self.device}
+        return digest("shadow", asdict(self) | {"original": same, "members": None})
+
+    def member_key(self, role: str, k: int) -> str:
+        return f"{self.base}-{role}-{k}"
+
+    @staticmethod
+    def make(
+        original: OriginalSpec,
+        dataset_hash: str,
+        members: int = 64,
+        universe: str = "all",
+        share: float | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> PoolSpec:
+        """Check and complete a request. Raises BadInput naming the field and the fix."""
+        count = _whole("pool", members, MAX_SHADOWS)
+        if count < 8 or count % 2:
+            raise BadInput("pool", f"{count} models cannot be split into two halves that say something.", "Give an even number from 8.")
+        if universe not in pool.UNIVERSES:
+            raise BadInput("universe", f"{universe!r} is not known.", f"Choose one of: {', '.join(pool.UNIVERSES)}.")
+        if share is not None and not 0.1 <= share <= 0.95:
+            raise BadInput("share", f"{share} is out of range.", "Give a number from 0.1 to 0.95, or leave it out.")
+        return PoolSpec(original, dataset_hash, count, universe, share, device, _whole("seed", seed, MAX_SEED))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(raw: dict[str, Any]) -> PoolSpec:
+        return PoolSpec(**(raw | {"original": OriginalSpec.from_dict(raw["original"])}))
+
+
+@dataclass(frozen=True)
+class AuditSpec:
+    """A run judged with a shadow pool; u_lira: also run its method on every judging shadow."""
+
+    run: RunSpec
+    pool: PoolSpec
+    u_lira: bool = False
+
+    @property
+    def key(self) -> str:
+        """Starts with the run's key."""
+        return f"{self.run.key}-{digest('audit', [self.pool.key, self.u_lira])}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"run": self.run.to_dict(), "pool": self.pool.to_dict(), "u_lira": self.u_lira}
+
+    @staticmethod
+    def from_dict(raw: dict[str, Any]) -> AuditSpec:
+        return AuditSpec(RunSpec.from_dict(raw["run"]), PoolSpec.from_dict(raw["pool"]), raw["u_lira"])
 
 
 def plane_key(run: str, triplet: tuple[int, int, int]) -> str:

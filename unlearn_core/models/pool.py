@@ -1,0 +1,76 @@
+"""The shadow pool: models of one kind, each on a random subset, trained once and asked again for every later deletion.
+
+It has two halves that share no model. CHOOSE colours the map, ranks points and gives methods their targets; JUDGE
+judges. So nothing that was chosen or aimed at is ever judged by the models that chose or aimed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unlearn_core import seeds
+from unlearn_core.data.base import Splits
+from unlearn_core.errors import BadInput
+
+VERSION = 1
+CHOOSE, JUDGE = ROLES = ("choose", "judge")
+UNIVERSES = {
+    "all": "every split but population: subsets as large as the training split, each instance left out by some",
+    "train": "the training split alone: subsets are smaller than what the original learned",
+}
+SMALLER = 7 / 8  # the usual share where subsets cannot be as large as the training split
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """What one half of a pool says about all N instances: logits [K, N, C] float32; keep [K, N] bool, True where the model saw it.
+
+    unlearned: the same models after the method under audit was run on each with what it had seen of the forget set; None if that was not asked for.
+    """
+
+    logits: np.ndarray
+    keep: np.ndarray
+    unlearned: np.ndarray | None = None
+
+
+def universe(splits: Splits, name: str = "all") -> np.ndarray:
+    """The instances that subsets are drawn from, sorted ids. Population points are in none, so they stay unseen by every model."""
+    if name == "train":
+        return splits.train
+    return np.sort(np.concatenate([ids for split, ids in splits.items() if split != "population"]))
+
+
+def size(splits: Splits, name: str = "all", share: float | None = None) -> int:
+    """Instances in each subset: `share` of the universe; None takes as many as the training split has, or SMALLER of it where there are no others."""
+    whole = len(universe(splits, name))
+    if share is None:
+        return len(splits.train) if name == "all" and whole > len(splits.train) else int(round(SMALLER * whole))
+    return int(round(share * whole))
+
+
+def subsets(ids: np.ndarray, count: int, members: int, role: str, seed: int) -> list[np.ndarray]:
+    """`members` subsets [count] of `ids`, sorted; the first ones are the same however many are asked for.
+
+    Rounds of one shuffle each: the models of a round leave out disjoint parts of it, so that every instance is
+    left out almost equally often. Raises BadInput if a subset would be empty or everything.
+    """
+    out = len(ids) - count
+    if not 0 < count < len(ids):
+        raise BadInput("share", f"subsets of {count} from {len(ids)} instances leave nothing in or nothing out.", "Choose a share between.")
+    apart = max(len(ids) // out, 1)  # models in a round
+    found = []
+    for k in range(members):
+        order = np.random.default_rng(seeds.derive("pool-subset", role, seed, k // apart)).permutation(ids)
+        start = k % apart * out
+        found.append(np.sort(np.concatenate([order[:start], order[start + out :]])))
+    return found
+
+
+def membership(parts: list[np.ndarray], total: int) -> np.ndarray:
+    """Which instances each subset holds: [K, total] bool."""
+    keep = np.zeros((len(parts), total), bool)
+    for row, ids in zip(keep, parts, strict=True):
+        row[ids] = True
+    return keep
