@@ -88,15 +88,11 @@ def end_worker(store: str) -> None:
 
 def methods_table(device: str) -> list[tuple[str, ...]]:
     """One row a method: seconds (median) on 50 random digits and the ratio to one retraining, MLP and CNN."""
-    import copy
-
-    import numpy as np
-
     from unlearn_core import data, methods, models, seeds
     from unlearn_core.data.choose import draw
     from unlearn_core.models import training
     from unlearn_core.models.device import settle
-    from unlearn_core.runs import pipeline
+    from unlearn_core.runs import applying
     from unlearn_core.runs.spec import OriginalSpec, RunSpec
 
     settle()
@@ -108,15 +104,13 @@ def methods_table(device: str) -> list[tuple[str, ...]]:
         trained = training.train(
             models.info(model), dataset, original.model_params, dataset.splits.train, seeds.derive("original", 0), device
         )
-        member = pipeline.Member(trained, training.read(trained, dataset.inputs, device))
         seconds = {}
         for name in ("retrain", *(m for m in methods.registry() if m != "retrain")):
             spec = RunSpec.make(original, dataset.hash, dataset.splits.train, len(dataset), forget, name, device=device)
             times = []
             for _ in range(REPEATS):
-                loaded = pipeline.Loaded(spec, dataset, pipeline.Member(copy.deepcopy(member.model), member.outputs), np.zeros((0, 2)))
                 begun = time.perf_counter()
-                pipeline.apply(loaded, methods.info(name), training.silent)
+                applying.apply(trained, dataset, spec, applying.Part.of(dataset, spec), methods.info(name))
                 times.append(time.perf_counter() - begun)
             seconds[name] = statistics.median(times)
             rows.append((model, name, f"{seconds[name]:.3f} s", f"{seconds[name] / seconds['retrain']:.2f}"))

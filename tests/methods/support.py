@@ -7,8 +7,7 @@ import numpy as np
 from unlearn_core import methods, models
 from unlearn_core.models import training
 from unlearn_core.params import resolve
-from unlearn_core.runs.pipeline import Loaded, Member
-from unlearn_core.runs.pipeline import apply as run_method
+from unlearn_core.runs import applying
 from unlearn_core.runs.spec import OriginalSpec, RunSpec
 
 
@@ -24,10 +23,10 @@ def apply(trained, dataset, forget, method, seed=0, progress=training.silent, **
     declared = methods.info(method) if isinstance(method, str) else method
     spec = OriginalSpec.make(dataset.name, name, model_params=given)
     run = RunSpec.make(spec, dataset.hash, dataset.splits.train, len(dataset), forget, declared.name, params, seed)
-    member = Member(copy.deepcopy(model), None)
-    found = run_method(Loaded(run, dataset, member, None), declared, progress)[:3]
-    assert same(member.model, model)  # a method works on a copy
-    return found
+    before = copy.deepcopy(model)
+    done = applying.apply(model, dataset, run, applying.Part.of(dataset, run), declared, progress)
+    assert same(before, model)  # a method works on a copy
+    return done.model, done.chosen, done.notes
 
 
 def same(a, b):

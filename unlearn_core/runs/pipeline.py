@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,11 @@ from unlearn_core.models import ensemble, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose
 from unlearn_core.models.outputs import Outputs
-from unlearn_core.runs import originals
+from unlearn_core.runs import applying, originals
 from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.spec import OriginalSpec, RunSpec, plane_key
 from unlearn_core.runs.store import Store, pack, unpack
 
-GUARD_SAMPLE = 512
 UNCHANGED = 0.01
 SMALL = 10_000  # instances
 
@@ -75,16 +73,16 @@ class Pipeline:
         loaded = self._loaded(spec, reporter)
         declared = methods.info(spec.method)
         progress = reporter.stage(declared.title, 0.1, 0.7)
-        model, chosen, notes, seconds = apply(loaded, declared, progress)
-        loaded.unlearned = Member(model, training.read(model, loaded.dataset.inputs, spec.device))
+        done = applying.apply(loaded.original.model, loaded.dataset, spec, applying.Part.of(loaded.dataset, spec), declared, progress)
+        loaded.unlearned = Member(done.model, training.read(done.model, loaded.dataset.inputs, spec.device))
         _check_finite(loaded)
-        notes += [*_whole_classes(loaded), *_unchanged(loaded, declared)]
-        timings = {"method": seconds, "retrained": []}
+        notes = [*done.notes, *_whole_classes(loaded), *_unchanged(loaded, declared)]
+        timings = {"method": done.seconds, "retrained": []}
         progress = reporter.stage("collecting evidence", 0.75, 0.95)
         with self.store.writing("runs", spec.key) as folder:
             (folder / "spec.json").write_text(json.dumps(spec.to_dict()), encoding="utf-8")
-            storage.save(folder / "model.safetensors", model, {"run": spec.key, "spec": json.dumps(spec.to_dict())})
-            (folder / "run.json").write_text(json.dumps({"timings": timings, "chosen": chosen, "notes": notes}), encoding="utf-8")
+            storage.save(folder / "model.safetensors", done.model, {"run": spec.key, "spec": json.dumps(spec.to_dict())})
+            (folder / "run.json").write_text(json.dumps({"timings": timings, "chosen": done.chosen, "notes": notes}), encoding="utf-8")
             (folder / "evidence.npz").write_bytes(self._evidence(loaded, timings, progress))
         return self.store.place("runs", spec.key)
 
@@ -161,7 +159,8 @@ class Pipeline:
         folder = self.store.place("retrained", key)
         if not folder.exists():
             begun = time.perf_counter()
-            model = _train_retained(spec, dataset, seeds.derive("retrained", k), progress)
+            retain = np.setdiff1d(dataset.splits.train, spec.forget)
+            model = applying.from_scratch(spec, dataset, retain, seeds.derive("retrained", k), progress)
             self._keep_retrained(spec, k, model, time.perf_counter() - begun)
         model = self._read(folder / "model.safetensors", spec, dataset)
         return Member(model, training.read(model, dataset.inputs, spec.device))
@@ -249,83 +248,6 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         settings={"retrains": loaded.spec.retrains, "goal": methods.info(loaded.spec.method).goal},
         memo=loaded.memo,
     )
-
-
-def _train_retained(
-    spec: RunSpec, dataset: Dataset, seed: int, progress: training.Progress, watch: Callable[[Classifier], bool] | None = None
-) -> Classifier:
-    retain = np.setdiff1d(dataset.splits.train, spec.forget)
-    return training.train(models.info(spec.original.model), dataset, spec.original.model_params, retain, seed, spec.device, progress, watch)
-
-
-def apply(loaded: Loaded, declared: methods.Method, progress: training.Progress) -> tuple[Classifier, dict[str, Any], list[str], float]:
-    """Run the method on a copy of the original; returns the unlearned model, what "auto" became, notes and seconds.
-
-    The seconds are the method's own: looking at its live accuracy is not counted.
-    """
-    spec, dataset = loaded.spec, loaded.dataset
-    x, y = training.tensors(dataset, spec.device)
-
-    def ids(values: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(values), device=spec.device)
-
-    retain = np.setdiff1d(dataset.splits.train, spec.forget)
-    sample = ids(np.random.default_rng(spec.seed).permutation(retain)[:GUARD_SAMPLE])
-    forget = ids(spec.forget)
-    knew = training.accuracy(loaded.original.model, x, y, sample)
-    majority = torch.bincount(y[sample]).max().item() / len(sample)
-    # Half of what it knew; with two classes that is mere guessing, so some knowledge beyond guessing must stay.
-    floor = max(knew / 2, majority + 0.25 * (knew - majority)) if knew - majority > 0.2 else knew / 2
-    stopped: list[str] = []
-    if "heldout" in declared.needs and not len(dataset.splits.heldout):
-        raise BadInput("method", f"{declared.title} needs held-out instances and {dataset.name} has none.", "Choose another method.")
-
-    def look(model: Classifier) -> float:
-        begun = time.perf_counter()
-        kept = training.accuracy(model, x, y, sample)
-        progress(state["fraction"], retain_accuracy=kept, forget_accuracy=training.accuracy(model, x, y, forget))
-        state["looking"] += time.perf_counter() - begun
-        return kept
-
-    def watch(model: Classifier) -> bool:
-        kept = look(model)
-        if kept < floor:
-            stopped.append(
-                f"Stopped early: accuracy on retained instances fell to {kept:.0%}; the original had {knew:.0%}, always answering the most frequent class gives {majority:.0%}. The model is kept as it was then."
-            )
-        return kept < floor
-
-    state = {"fraction": 0.0, "looking": 0.0}
-
-    def remember(fraction: float, **curves: float) -> None:
-        state["fraction"] = fraction
-        progress(fraction, **curves)
-
-    def from_scratch(seed: int) -> Classifier:
-        # The guard-rail is for damage; a model that starts from nothing has none yet.
-        return _train_retained(spec, dataset, seed, remember, lambda model: bool(look(model) < 0))
-
-    task = methods.Task(
-        model=copy.deepcopy(loaded.original.model),
-        x=x,
-        y=y,
-        forget=forget,
-        retain=ids(retain) if "retain" in declared.needs else None,
-        heldout=ids(dataset.splits.heldout) if "heldout" in declared.needs else None,
-        share=len(spec.forget) / len(dataset.splits.train),
-        params=dict(spec.params),
-        seed=seeds.derive("method", spec.seed),
-        device=spec.device,
-        train=from_scratch if "train" in declared.needs else None,
-        progress=remember,
-        watch=watch,
-    )
-    begun = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(task.seed)
-        model = declared.run(task)
-    seconds = time.perf_counter() - begun - state["looking"]
-    return model.eval(), task.chosen, task.notes + stopped, seconds
 
 
 def _whole_classes(loaded: Loaded) -> Iterator[str]:

@@ -69,7 +69,15 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
 
         progress = reporter.stage(f"training {len(missing)} shadow models {way}", start, stop)
         ensemble.train_many(
-            info, dataset, params, rows, [seeds.derive("pool", spec.seed, role, k) for role, k in missing], spec.device, progress, keep, plan
+            info,
+            dataset,
+            params,
+            rows,
+            [seeds.derive("pool", spec.seed, role, k) for role, k in missing],
+            spec.device,
+            progress,
+            keep,
+            plan,
         )
     facts = {
         "spec": spec.to_dict(),

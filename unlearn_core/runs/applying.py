@@ -1,0 +1,127 @@
+"""Run one method on one model: the original of a run, or a shadow that stands for it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlearn_core import methods, models, seeds
+from unlearn_core.data.base import Dataset
+from unlearn_core.errors import BadInput
+from unlearn_core.models import training
+from unlearn_core.models.classifier import Classifier
+from unlearn_core.runs.spec import RunSpec
+
+GUARD_SAMPLE = 512
+
+
+@dataclass(frozen=True)
+class Part:
+    """Ids of what the model was trained on, of what of it shall be forgotten, and of instances that it never saw and the method may use."""
+
+    train: np.ndarray
+    forget: np.ndarray
+    heldout: np.ndarray
+
+    @staticmethod
+    def of(dataset: Dataset, spec: RunSpec) -> Part:
+        """What the original of a run was trained on."""
+        return Part(dataset.splits.train, np.array(spec.forget), dataset.splits.heldout)
+
+    @property
+    def retain(self) -> np.ndarray:
+        return np.setdiff1d(self.train, self.forget)
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What a method gave: the model, what "auto" became, sentences for the person, and its own seconds (looking at live accuracy not counted)."""
+
+    model: Classifier
+    chosen: dict[str, Any]
+    notes: list[str]
+    seconds: float
+
+
+def from_scratch(
+    spec: RunSpec,
+    dataset: Dataset,
+    ids: np.ndarray,
+    seed: int,
+    progress: training.Progress = training.silent,
+    watch: Callable[[Classifier], bool] | None = None,
+) -> Classifier:
+    """A fresh model of the original's recipe on the instances `ids`."""
+    return training.train(models.info(spec.original.model), dataset, spec.original.model_params, ids, seed, spec.device, progress, watch)
+
+
+def apply(
+    model: Classifier, dataset: Dataset, spec: RunSpec, part: Part, declared: methods.Method, progress: training.Progress = training.silent
+) -> Unlearned:
+    """Run the method `declared` on a copy of `model`, with the parameters and seed of `spec`. Raises BadInput where it lacks what it needs."""
+    x, y = training.tensors(dataset, spec.device)
+
+    def ids(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(values), device=spec.device)
+
+    sample = ids(np.random.default_rng(spec.seed).permutation(part.retain)[:GUARD_SAMPLE])
+    forget = ids(part.forget)
+    knew = training.accuracy(model, x, y, sample)
+    majority = torch.bincount(y[sample]).max().item() / len(sample)
+    # Half of what it knew; with two classes that is mere guessing, so some knowledge beyond guessing must stay.
+    floor = max(knew / 2, majority + 0.25 * (knew - majority)) if knew - majority > 0.2 else knew / 2
+    stopped: list[str] = []
+    if "heldout" in declared.needs and not len(part.heldout):
+        raise BadInput("method", f"{declared.title} needs held-out instances and {dataset.name} has none.", "Choose another method.")
+
+    def look(model: Classifier) -> float:
+        begun = time.perf_counter()
+        kept = training.accuracy(model, x, y, sample)
+        progress(state["fraction"], retain_accuracy=kept, forget_accuracy=training.accuracy(model, x, y, forget))
+        state["looking"] += time.perf_counter() - begun
+        return kept
+
+    def watch(model: Classifier) -> bool:
+        kept = look(model)
+        if kept < floor:
+            stopped.append(
+                f"Stopped early: accuracy on retained instances fell to {kept:.0%}; the original had {knew:.0%}, always answering the most frequent class gives {majority:.0%}. The model is kept as it was then."
+            )
+        return kept < floor
+
+    state = {"fraction": 0.0, "looking": 0.0}
+
+    def remember(fraction: float, **curves: float) -> None:
+        state["fraction"] = fraction
+        progress(fraction, **curves)
+
+    def anew(seed: int) -> Classifier:
+        # The guard-rail is for damage; a model that starts from nothing has none yet.
+        return from_scratch(spec, dataset, part.retain, seed, remember, lambda model: bool(look(model) < 0))
+
+    task = methods.Task(
+        model=copy.deepcopy(model),
+        x=x,
+        y=y,
+        forget=forget,
+        retain=ids(part.retain) if "retain" in declared.needs else None,
+        heldout=ids(part.heldout) if "heldout" in declared.needs else None,
+        share=len(part.forget) / len(part.train),
+        params=dict(spec.params),
+        seed=seeds.derive("method", spec.seed),
+        device=spec.device,
+        train=anew if "train" in declared.needs else None,
+        progress=remember,
+        watch=watch,
+    )
+    begun = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        found = declared.run(task)
+    return Unlearned(found.eval(), task.chosen, task.notes + stopped, time.perf_counter() - begun - state["looking"])
