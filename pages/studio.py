@@ -17,7 +17,7 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         bar = st.columns(2)
-        colour = bar[0].selectbox("Colour by", mapping.COLOURS, format_func=str.capitalize, key="colour")
+        colour = bar[0].selectbox("Colour by", mapping.colours(found), format_func=str.capitalize, key="colour")
         layout = bar[1].selectbox(
             "Layout", found.layouts, format_func=mapping.LAYOUTS.get, key=f"layout.{found.key}", disabled=len(found.layouts) == 1
         )

@@ -52,6 +52,8 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--alpha", help="the method's strength, a number or auto")
     run.add_argument("--seed", default="0", help="a whole number; the same seed gives the same result")
     run.add_argument("--retrains", default="3", help="retrained reference models (at least 3 for verdicts)")
+    run.add_argument("--pool", default="0", help="shadow models to audit the run with: LiRA, RMIA, verdicts (default: none; 64 is usual)")
+    run.add_argument("--u-lira", action="store_true", help="also run the method on the judging half of the pool")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     for kind in ("method", "dataset", "model"):
         run.add_argument(
@@ -93,7 +95,8 @@ def _run(given: argparse.Namespace) -> int:
         result = api.run(
             given.dataset, given.forget, given.method, given.model,
             alpha=given.alpha, params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"],
-            seed=_whole("seed", given.seed), retrains=_whole("retrains", given.retrains), device=given.device, store=given.store, reporter=reporter,
+            seed=_whole("seed", given.seed), retrains=_whole("retrains", given.retrains), pool=_whole("pool", given.pool), u_lira=given.u_lira,
+            device=given.device, store=given.store, reporter=reporter,
         )  # fmt: skip
     if given.json:
         print(json.dumps(result.to_dict("done"), allow_nan=False))

@@ -7,10 +7,12 @@ import base64
 import numpy as np
 import streamlit as st
 
-from pages.parts.backend import original
+from pages.parts import pooling
+from pages.parts.backend import backend, original
 from pages.parts.picker import Points
 from unlearn_core.data.forget import ForgetSet
 from unlearn_core.figures.palette import BLUE, GREY, SEQUENTIAL, VERMILLION, class_style
+from unlearn_core.runs import pools
 from unlearn_core.runs.originals import Original
 
 COLOURS = ("class", "predicted class", "correct or not", "loss", "confidence", "selected")
@@ -21,11 +23,17 @@ TEXT_LINES = 10
 def points(found: Original, layout: str, colour: str, forget: ForgetSet) -> Points:
     """The picker's points; only "selected" depends on the chosen set, everything else is kept."""
     chosen = forget.ids if colour == "selected" else ()
-    return _points(found.key, layout, colour, chosen)
+    pool = pooling.table(found) if colour in pooling.COLUMNS.values() else None
+    return _points(found.key, layout, colour, chosen, pool and pool.key)
+
+
+def colours(found: Original) -> list[str]:
+    """What the map can be coloured by: more once a shadow pool is there."""
+    return [*COLOURS, *(pooling.COLUMNS.values() if pooling.table(found) else ())]
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...]) -> Points:
+def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: str | None) -> Points:
     found = original(key)
     xy = found.layout(layout)
     shared = {
@@ -39,7 +47,13 @@ def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...]) -> Poin
         "columns": found.meta["columns"],
         "rows": _rows(key),
     }
-    return Points(**(shared | _colouring(found, colour, chosen)))
+    return Points(**(shared | (_by_pool(pool, colour) if pool else _colouring(found, colour, chosen))))
+
+
+def _by_pool(key: str, colour: str) -> dict:
+    name = next(name for name, title in pooling.COLUMNS.items() if title == colour)
+    value = pools.load(backend().store, key).arrays[name]
+    return {"value": np.nan_to_num(value, nan=float(np.nanmin(value))).astype(np.float32), "colours": tuple(SEQUENTIAL[1:])}
 
 
 def _colouring(found: Original, colour: str, chosen: tuple[int, ...]) -> dict:

@@ -103,6 +103,12 @@ def device_field() -> None:
     draw()
 
 
+def device_now(found: Original) -> str:
+    """The device for background work on this original, as far as it is known without waiting for the worker."""
+    devices, chosen = backend().service.devices(), st.session_state.get("device", "auto")
+    return chosen if chosen in devices else next(iter(devices), found.spec.device)
+
+
 def run_device() -> str:
     """The device for the next run; waits for the worker's first word if it only just started."""
     found = backend().service.devices(patience=15)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from pages.parts import pooling
 from pages.parts.plain import plain
 from pages.parts.state import Studio
 from unlearn_core.data.choose import draw
@@ -21,10 +22,10 @@ from unlearn_core.runs.originals import Original
 def ways(state: Studio, found: Original) -> None:
     """One compact chooser; every way adds to the same forget set."""
     planted = {name: ids for name, ids in found.meta["planted"].items() if ids}
-    names = ["Random", "Class", "Neighbours", "Query", "Ids", "File"] + (["Planted"] if planted else [])
+    names = ["Random", "Class", "Neighbours", "Query", "Exposed", "Ids", "File"] + (["Planted"] if planted else [])
     way = st.segmented_control("Other ways to select", names, default="Random", key="way", required=True)
     {
-        "Random": _random, "Class": _by_class, "Neighbours": _neighbours, "Query": _query, "Ids": _typed, "File": _file, "Planted": _planted,
+        "Random": _random, "Class": _by_class, "Neighbours": _neighbours, "Query": _query, "Exposed": _exposed, "Ids": _typed, "File": _file, "Planted": _planted,
     }[way](state, found)  # fmt: skip
 
 
@@ -89,6 +90,35 @@ def _query(state: Studio, found: Original) -> None:
         key="query.add",
         disabled=not len(rows),
         on_click=lambda: _add(state, found.ids[rows], f"query: {order}"),
+    )
+
+
+def _exposed(state: Studio, found: Original) -> None:
+    there = pooling.table(found)
+    if there is None:
+        st.caption(
+            "Shadow models, trained on random parts of the data, tell how much each instance was memorised, how hard it is, and how exposed."
+        )
+        pooling.ask(found)
+        return
+    left, right, add = st.columns([2, 1, 1], vertical_alignment="bottom")
+    what = left.selectbox(
+        "The most",
+        list(pooling.COLUMNS),
+        format_func={"memorisation": "memorised", "difficulty": "difficult", "exposure": "exposed"}.get,
+        key="exposed.what",
+    )
+    k = right.number_input("How many", 1, len(found.ids) - 1, min(50, len(found.ids) - 1), key="exposed.count")
+    score = there.arrays[what]
+    ids = found.ids[np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")[:k]]
+    add.button(
+        "Add",
+        key="exposed.add",
+        width="stretch",
+        on_click=lambda: _add(state, ids, f"{k} highest in {pooling.COLUMNS[what]}, pool of {there.spec.members}"),
+    )
+    st.caption(
+        f"{pooling.MEANING[what]} From {there.spec.members // 2} shadow models that will not judge what they chose; the map can be coloured by it."
     )
 
 

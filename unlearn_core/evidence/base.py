@@ -11,6 +11,7 @@ import numpy as np
 
 from unlearn_core.data.base import Splits
 from unlearn_core.models.outputs import Outputs
+from unlearn_core.models.pool import Shadows
 
 LEVEL = 0.95
 MIN_RETRAINS = 3
@@ -145,6 +146,7 @@ class Subject:
     settings: dict[str, Any] = field(default_factory=dict)  # "retrains" asked for, "goal" of the method
     # (who, seed) -> mean loss [epochs + 1] and accuracy [epochs + 1] on the forget set while that model learns it again
     relearn: Callable[[str, int], tuple[np.ndarray, np.ndarray]] | None = None
+    shadows: Shadows | None = None  # the judging half of a pool, in an audit
     memo: dict = field(default_factory=dict)  # values already computed, kept while retrained models arrive
 
     @property

@@ -6,6 +6,7 @@ judges. So nothing that was chosen or aimed at is ever judged by the models that
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +28,14 @@ SMALLER = 7 / 8  # the usual share where subsets cannot be as large as the train
 class Shadows:
     """What one half of a pool says about all N instances: logits [K, N, C] float32; keep [K, N] bool, True where the model saw it.
 
-    unlearned: the same models after the method under audit was run on each with what it had seen of the forget set; None if that was not asked for.
+    unlearned [K, N, C]: the same models after the method under audit ran on each with what it had seen of the forget set.
+    again [R, N, C]: the original unlearned R times more, with other seeds of the method. Both None if they were not asked for.
     """
 
     logits: np.ndarray
     keep: np.ndarray
     unlearned: np.ndarray | None = None
+    again: np.ndarray | None = None
 
 
 def universe(splits: Splits, name: str = "all") -> np.ndarray:
@@ -43,11 +46,11 @@ def universe(splits: Splits, name: str = "all") -> np.ndarray:
 
 
 def size(splits: Splits, name: str = "all", share: float | None = None) -> int:
-    """Instances in each subset: `share` of the universe; None takes as many as the training split has, or SMALLER of it where there are no others."""
+    """Instances in each subset: `share` of the universe; None takes as many as the training split has, but at most SMALLER of the universe."""
     whole = len(universe(splits, name))
-    if share is None:
-        return len(splits.train) if name == "all" and whole > len(splits.train) else int(round(SMALLER * whole))
-    return int(round(share * whole))
+    # Rounded up, so that a round of `subsets` has room for all the models that `share` promises.
+    part = math.ceil((SMALLER if share is None else share) * whole)
+    return min(part, len(splits.train)) if share is None else part
 
 
 def subsets(ids: np.ndarray, count: int, members: int, role: str, seed: int) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 
 from unlearn_core import data, methods
 from unlearn_core.data.choose import choose
+from unlearn_core.errors import BadInput
 from unlearn_core.evidence.base import Measure
-from unlearn_core.runs import originals
+from unlearn_core.runs import originals, pools
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.progress import Reporter, read_curves
-from unlearn_core.runs.spec import OriginalSpec, RunSpec, plane_key
+from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, plane_key
 from unlearn_core.runs.store import BACKGROUND, Job, Store, unpack
 
 __all__ = [
@@ -79,6 +80,16 @@ class Run:
         }
 
 
+@dataclass(frozen=True)
+class Audit:
+    """What a shadow pool says of one run, with as many retrained models as there were then."""
+
+    spec: AuditSpec
+    measures: list[Measure]
+    views: dict[str, dict[str, np.ndarray]]
+    retrained: int
+
+
 def load_run(store: Store, key: str) -> Run | None:
     """The stored run as far as it got, or None before its first evidence."""
     folder = store.place("runs", key)
@@ -134,7 +145,8 @@ def delete_run(store: Store, key: str) -> None:
     """Remove a run with its results, and its retrained models unless another run compares with them."""
     job = store.job(key)
     store.delete(key)
-    store.discard("planes", f"{key}-*")
+    for kind in ("planes", "audits"):
+        store.discard(kind, f"{key}-*")
     try:
         mine = RunSpec.from_dict(job.spec).retrain_key
         shared = {RunSpec.from_dict(other.spec).retrain_key for other in store.jobs("run", "evidence")}
@@ -168,6 +180,47 @@ def load_plane(store: Store, key: str) -> dict[str, dict[str, np.ndarray]] | Non
     return _views(unpack(path)[1]) if path.exists() else None
 
 
+def pool_spec(original: Original, members: int = 64, device: str = "cpu", **given: Any) -> PoolSpec:
+    """A checked PoolSpec for a stored original. Raises BadInput."""
+    return PoolSpec.make(original.spec, original.meta["dataset_hash"], members, device=device, **given)
+
+
+def submit_pool(store: Store, spec: PoolSpec) -> Job | None:
+    """Queue the training of a shadow pool, behind any unlearning; None if it is stored."""
+    if pools.load(store, spec.key):
+        return None
+    return _again(store, spec.key, "pool", spec.to_dict(), f"{spec.members} shadow models")
+
+
+def submit_audit(store: Store, spec: AuditSpec) -> Job | None:
+    """Queue the judgement of a run by a shadow pool, behind any unlearning; None if it is stored."""
+    if store.place("audits", spec.key).exists():
+        return None
+    return _again(store, spec.key, "audit", spec.to_dict(), "Audit with shadow models")
+
+
+def _again(store: Store, key: str, kind: str, spec: dict, title: str) -> Job:
+    job = store.job(key)
+    if job and job.status == "done":  # and yet its files are gone
+        store.delete(key)
+    return store.submit(key, kind, spec, title, BACKGROUND)
+
+
+def audited(run: Run, audit: Audit) -> Run:
+    """The run with what its audit found in the place of what was not computed."""
+    found = {measure.id: measure for measure in audit.measures}
+    return replace(run, measures=[found.get(m.id, m) for m in run.measures], views=run.views | audit.views)
+
+
+def load_audit(store: Store, spec: AuditSpec) -> Audit | None:
+    """A stored audit, or None while it is not there."""
+    path = store.place("audits", spec.key) / "evidence.npz"
+    if not path.exists():
+        return None
+    meta, arrays = unpack(path)
+    return Audit(spec, [Measure.from_dict(raw) for raw in meta["measures"]], _views(arrays), meta["retrained"])
+
+
 def curves(store: Store, key: str) -> list[dict]:
     """Live curves of a job: one dict per epoch."""
     return read_curves(store, key)
@@ -185,14 +238,16 @@ def run(
     model_params: dict | None = None,
     seed: int = 0,
     retrains: int = 3,
+    pool: int = 0,
+    u_lira: bool = False,
     device: str = "auto",
     store: Store | str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Run:
     """Unlearn and collect all evidence here and now, without worker or queue; stored like any other run.
 
-    forget: ids, or text such as "random:0.03", "ids:3,17", "class:8:20", "file:PATH". Raises BadInput
-    naming the field and the fix.
+    forget: ids, or text such as "random:0.03", "ids:3,17", "class:8:20", "file:PATH". pool: shadow models to audit the
+    run with, 0 for none; u_lira: also run the method on the judging half of them. Raises BadInput naming the field and the fix.
     """
     from unlearn_core.models.device import choose as choose_device
     from unlearn_core.models.device import settle
@@ -207,12 +262,20 @@ def run(
     loaded = data.load(spec.dataset, spec.dataset_params)
     ids = choose(forget, loaded, seed).ids if isinstance(forget, str) else list(forget)
     wanted = RunSpec.make(spec, loaded.hash, loaded.splits.train, len(loaded), ids, method, given, seed, retrains, chosen)
+    shadows = PoolSpec.make(spec, loaded.hash, pool, device=chosen) if pool else None
+    if u_lira and not pool:
+        raise BadInput("u_lira", "U-LiRA runs the method on shadow models, and none are asked for.", "Ask for a pool, say of 64.")
     stored = load_run(store, wanted.key)
-    if stored and stored.retrained >= retrains:
-        return stored
     pipeline = Pipeline(store)
     if not stored:
         pipeline.unlearn(wanted, reporter)
-    pipeline.add_retrained(wanted, reporter)
-    record_done(store, wanted)
-    return load_run(store, wanted.key)
+    if not stored or stored.retrained < retrains:
+        pipeline.add_retrained(wanted, reporter)
+        record_done(store, wanted)
+    done = load_run(store, wanted.key)
+    if not shadows:
+        return done
+    audit = AuditSpec(wanted, shadows, u_lira)
+    if not load_audit(store, audit):
+        pipeline.audit(audit, reporter)
+    return audited(done, load_audit(store, audit))

@@ -6,7 +6,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from unlearn_core.models import ensemble, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose
 from unlearn_core.models.outputs import Outputs
-from unlearn_core.runs import applying, originals
-from unlearn_core.runs.progress import Reporter
-from unlearn_core.runs.spec import OriginalSpec, RunSpec, plane_key
+from unlearn_core.models.pool import JUDGE, Shadows
+from unlearn_core.runs import applying, originals, pools
+from unlearn_core.runs.progress import Reporter, without_curves
+from unlearn_core.runs.spec import AuditSpec, OriginalSpec, RunSpec, plane_key
 from unlearn_core.runs.store import Store, pack, unpack
 
 UNCHANGED = 0.01
@@ -120,6 +121,48 @@ class Pipeline:
         view = slice_views(_subject(self.runs[spec.key], {}), triplet)
         with self.store.writing("planes", plane_key(spec.key, triplet)) as folder:
             (folder / "plane.npz").write_bytes(pack({"triplet": list(triplet)}, _flat(view)))
+
+    def audit(self, spec: AuditSpec, reporter: Reporter) -> None:
+        """Judge a finished run by a shadow pool: train the pool where it is not stored, then compute every attack that needs it."""
+        self.add_retrained(spec.run, reporter)
+        loaded = self.runs[spec.run.key]
+        pools.prepare(self.store, spec.pool, reporter, 0.0, 0.4 if spec.u_lira else 0.9)
+        half = pools.shadows(self.store, spec.pool, loaded.dataset, JUDGE)
+        if spec.u_lira:
+            half = self._unlearn_shadows(spec, loaded, half, reporter)
+        reporter.stage("attacking with shadow models", 0.95)
+        subject = replace(_subject(loaded, {}), shadows=half, memo={})
+        found = {"shadows": evidence.compute("shadows", subject)}
+        with self.store.writing("audits", spec.key) as folder:
+            (folder / "evidence.npz").write_bytes(pack_findings(found, {"spec": spec.to_dict(), "retrained": len(loaded.retrained)}))
+
+    def _unlearn_shadows(self, spec: AuditSpec, loaded: Loaded, half: Shadows, reporter: Reporter) -> Shadows:
+        """The run's method on every judging shadow, with what that shadow had seen, and on the original with other seeds."""
+        dataset, run, device = loaded.dataset, spec.run, spec.run.device
+        declared, many = methods.info(run.method), len(half.logits)
+        known = np.concatenate([dataset.splits.train, dataset.splits.validation, dataset.splits.test])
+        done = half.logits.copy()
+        parts = zip(pools.folders(self.store, spec.pool, JUDGE), pools.training_ids(spec.pool, dataset, JUDGE), strict=True)
+        for k, (folder, ids) in enumerate(parts):
+            progress = reporter.stage(f"running the method on shadow {k + 1} of {many}", 0.4 + 0.4 * k / many, 0.4 + 0.4 * (k + 1) / many)
+            forget = np.intersect1d(ids, run.forget)
+            if not len(forget):
+                continue  # it never saw any of them: nothing to unlearn
+            # As for the original: instances that this model never saw and that nobody asks to forget, as many as there.
+            unseen = np.setdiff1d(known, np.concatenate([ids, run.forget]))
+            heldout = np.random.default_rng(seeds.derive("shadow-heldout", k)).permutation(unseen)[: len(dataset.splits.heldout)]
+            model = self._read(folder / "model.safetensors", run, dataset)
+            found = applying.apply(model, dataset, run, applying.Part(ids, forget, np.sort(heldout)), declared, without_curves(progress))
+            done[k] = training.predict(found.model, dataset.inputs, device)
+        again = []
+        for k in range(len(loaded.retrained) // 2):
+            progress = reporter.stage(f"running the method with seed {k + 1}", 0.8 + 0.15 * k / (len(loaded.retrained) // 2), 0.95)
+            other = replace(run, seed=seeds.derive("again", run.seed, k))
+            found = applying.apply(
+                loaded.original.model, dataset, other, applying.Part.of(dataset, run), declared, without_curves(progress)
+            )
+            again.append(training.predict(found.model, dataset.inputs, device))
+        return replace(half, unlearned=done, again=np.stack(again) if again else None)
 
     # models ----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ def load(store: Store, key: str) -> Table | None:
         return None
     meta, arrays = unpack(path)
     return Table(key, PoolSpec.from_dict(meta["spec"]), meta, arrays)
+
+
+def largest(store: Store, spec: PoolSpec) -> str | None:
+    """Key of the stored pool with most models among those that differ from `spec` in their number only, or None."""
+    counts = [int(folder.name.rsplit("-", 1)[1]) for folder in (store.folder / "pools").glob(f"{spec.base}-*")]
+    return replace(spec, members=max(counts)).key if counts else None
 
 
 def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0, stop: float = 1.0) -> Table:

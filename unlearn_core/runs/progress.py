@@ -14,6 +14,11 @@ Progress = Callable[..., None]
 EVERY = 0.05  # seconds between looks at the store
 
 
+def without_curves(progress: Progress) -> Progress:
+    """The same progress for one of many equal steps, whose live curves would only pile up."""
+    return lambda fraction, **curves: progress(fraction)
+
+
 class Reporter:
     """Tells nobody; the base of the reporters that do. `stage` gives the progress callback of one stage."""
 

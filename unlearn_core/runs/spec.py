@@ -162,7 +162,7 @@ class PoolSpec:
 
     @property
     def key(self) -> str:
-        return digest("pool", [self.base, self.members])
+        return f"{self.base}-{self.members}"
 
     @property
     def base(self) -> str:

@@ -52,7 +52,8 @@ class Job:
     """State of one computation: status is one of STATES, stage and fraction say how far it is.
 
     kind: "original" (train and lay out), "run" (unlearn, first evidence), "evidence" (retrained models
-    of a run whose result is already there), "plane" (one exact plane of a finished run).
+    of a run whose result is already there), "plane" (one exact plane of a finished run), "pool" (shadow models),
+    "audit" (a finished run judged by a pool).
     """
 
     key: str
@@ -114,7 +115,7 @@ class Store:
     # files -----------------------------------------------------------------------------------
 
     def place(self, kind: str, key: str) -> Path:
-        """Folder of one result; `kind` is "originals", "retrained" or "runs". Keys are hashes, never paths."""
+        """Folder of one result; `kind` is "originals", "retrained", "runs", "planes", "shadows", "pools" or "audits". Keys are hashes, never paths."""
         if not key.replace("-", "").isalnum() or len(key) > MAX_KEY:
             raise ValueError(f"not a key: {key!r}")
         return self.folder / kind / key

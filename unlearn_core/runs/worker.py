@@ -111,7 +111,7 @@ def work(store: Store, pipeline: Any, job: Job) -> None:
 
     if job.kind != "evidence":  # which goes on with the curves of its run
         store.curves_path(job.key).unlink(missing_ok=True)
-    reporter = StoreReporter(store, job.key, yields=job.kind == "evidence")
+    reporter = StoreReporter(store, job.key, yields=job.priority == BACKGROUND)
     try:
         _do(store, pipeline, job, reporter)
     except Cancelled:
@@ -134,12 +134,17 @@ def work(store: Store, pipeline: Any, job: Job) -> None:
 
 
 def _do(store: Store, pipeline: Any, job: Job, reporter: Any) -> None:
-    from unlearn_core.runs.spec import OriginalSpec, RunSpec
+    from unlearn_core.runs import pools
+    from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec
 
     if job.kind == "original":
         pipeline.prepare(OriginalSpec.from_dict(job.spec), reporter)
     elif job.kind == "plane":
         pipeline.plane(RunSpec.from_dict(job.spec["run"]), tuple(job.spec["triplet"]), reporter)
+    elif job.kind == "pool":
+        pools.prepare(store, PoolSpec.from_dict(job.spec), reporter)
+    elif job.kind == "audit":
+        pipeline.audit(AuditSpec.from_dict(job.spec), reporter)
     elif job.kind == "run":
         spec = RunSpec.from_dict(job.spec)
         pipeline.unlearn(spec, reporter)

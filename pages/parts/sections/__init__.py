@@ -1,6 +1,6 @@
 """The evidence of one run, section by section. Numbers come from the run, drawings from figures."""
 
-from pages.parts.sections import boundary, files, instances, privacy, structure, utility
+from pages.parts.sections import boundary, files, instances, privacy, shadows, structure, utility
 
 SECTIONS = {
     "Utility": utility.draw,
@@ -8,5 +8,6 @@ SECTIONS = {
     "Structure": structure.draw,
     "Privacy": privacy.draw,
     "Instances": instances.draw,
+    "Shadows": shadows.draw,
     "Files": files.draw,
 }

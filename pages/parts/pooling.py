@@ -1,0 +1,79 @@
+"""The shadow pool of the open original: whether it is there, asking for it, and what it costs."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts import jobs, opening
+from pages.parts.backend import backend
+from unlearn_core.runs import api, pools
+from unlearn_core.runs.originals import Original
+from unlearn_core.runs.pools import Table
+from unlearn_core.runs.spec import PoolSpec
+
+COUNTS = (16, 32, 64, 128, 256)
+USUAL = 64
+COLUMNS = {"memorisation": "memorisation", "difficulty": "expected difficulty", "exposure": "exposure"}
+MEANING = {
+    "memorisation": "How much more often models that saw the instance predict its label than models that did not (Feldman and Zhang, arXiv:2008.03703).",
+    "difficulty": "Minus the mean logit-scaled confidence of models that never saw the instance: above 0, they mostly answer wrongly.",
+    "exposure": "How far apart models that saw the instance and models that did not stand, in spreads (d′ of signal detection): how easily an attacker could tell.",
+}
+HELP = {name: st.column_config.NumberColumn(COLUMNS[name], format="%.3g", help=text) for name, text in MEANING.items()}
+
+
+def table(found: Original) -> Table | None:
+    """What the largest stored pool of this original says of its training instances, or None."""
+    key = pools.largest(backend().store, api.pool_spec(found, USUAL, opening.device_now(found)))
+    return _load(key) if key else None
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _load(key: str) -> Table | None:
+    return pools.load(backend().store, key)
+
+
+def usual(found: Original) -> int:
+    """The number of shadows of the largest stored pool, or the usual number."""
+    there = table(found)
+    return there.spec.members if there else USUAL
+
+
+def members_field(place, found: Original, key: str) -> int:
+    there = usual(found)
+    options = sorted({*COUNTS, there})
+    return place.selectbox(
+        "Shadow models",
+        options,
+        index=options.index(there),
+        key=key,
+        help="Half of them judge, half choose. With 64, each instance was left out by about 9 judges.",
+    )
+
+
+def cost(spec: PoolSpec, seconds: list[float] | None = None) -> str:
+    """What training the pool takes, before it is asked for. seconds: of single retrainings on this machine, if known."""
+    store = backend().store
+    if pools.load(store, spec.key):
+        return f"The {spec.members} shadow models are there already; attacking takes about a second."
+    if not seconds:
+        return f"{spec.members} models are trained once and serve every later question about this dataset and model."
+    most = spec.members * sum(seconds) / len(seconds)
+    return (
+        f"{spec.members} models are trained once and serve every later question about this dataset and model: at most about {most:.0f} s here, "
+        "and a fraction of it where small models train together, which is measured first and shown with the progress."
+    )
+
+
+def ask(found: Original) -> None:
+    """The button that trains the pool, or its progress."""
+    members = members_field(st, found, "pool.members")
+    spec, store = api.pool_spec(found, members, opening.device_now(found)), backend().store
+    job = store.job(spec.key)
+    if job and job.status != "done":
+        jobs.panel(spec.key, "the shadow models", lambda: api.submit_pool(store, spec), curves=False)
+        return
+    st.caption(cost(spec, [found.meta["seconds"]]))
+    if st.button("Train the shadow models", key="pool.train", icon=":material/groups:"):
+        api.submit_pool(store, spec)
+        st.rerun()

@@ -1,0 +1,152 @@
+"""A subject seen through the judging half of a shadow pool: scores of every attack, and the pool's verdicts with their calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from unlearn_core.evidence import pool_attacks, verdicts
+from unlearn_core.evidence.attacks import confidence_of, logit_scaled_confidence
+from unlearn_core.evidence.base import Measure, Subject, awaited, retrained_band
+from unlearn_core.evidence.pool_attacks import Bell
+
+VARIANCE = "nig"
+NAMES = {"told_apart": verdicts.STILL, "over_forgotten": verdicts.OVER}
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """phi, keep: [K, N] of the shadows on all instances."""
+
+    subject: Subject
+    phi: np.ndarray
+    keep: np.ndarray
+
+    @staticmethod
+    def of(subject: Subject) -> Pooled:
+        return Pooled(subject, _phi(subject.shadows.logits, subject.labels), subject.shadows.keep)
+
+    def target(self, who: str) -> np.ndarray:
+        """φ of one of the run's models on all instances, [N]."""
+        return self.subject.once(
+            ("pooled.phi", who), lambda: logit_scaled_confidence(self.subject.outputs(who).logits, self.subject.labels)
+        )
+
+    def attack(self, name: str) -> tuple[Callable[[str], np.ndarray] | None, str | None]:
+        """Scores [N] of a model under one attack, or None and why there are none."""
+        if name.startswith("lira"):
+            against = pool_attacks.lira_online if name == "lira_online" else pool_attacks.lira_offline
+            return lambda who: against(self.phi, self.keep, self.target(who), VARIANCE), None
+        z = self.subject.splits.population
+        if not len(z) or self.keep[:, z].any():
+            return None, "RMIA compares with population instances that no model saw, and there are none"
+        p, online = confidence_of(self.phi), name == "rmia_online"
+        if online:
+            return lambda who: pool_attacks.rmia_online(
+                confidence_of(self.target(who)), p, self.keep, confidence_of(self.target(who))[z], p[:, z], break_ties=True
+            ), None
+        a = self._tuned
+        return lambda who: pool_attacks.rmia_offline(
+            confidence_of(self.target(who)), p, self.keep, confidence_of(self.target(who))[z], p[:, z], a, break_ties=True
+        ), None
+
+    @cached_property
+    def _tuned(self) -> float:
+        """`a` of RMIA offline, tuned on the first shadow against the others: tuning on the attacked model would leak."""
+        z, p = self.subject.splits.population, confidence_of(self.phi)
+        universe = self.keep.any(axis=0)
+        rest = p[1:][:, universe], self.keep[1:][:, universe]
+        return pool_attacks.tune_rmia_offline(p[0][universe], self.keep[0][universe], *rest, p[0][z], p[1:][:, z])
+
+    @property
+    def forgotten(self) -> np.ndarray:
+        """φ [K, n] of the shadows on the forget set, before unlearning."""
+        return self.phi[:, self.subject.forget]
+
+    @property
+    def keep_forgotten(self) -> np.ndarray:
+        return self.keep[:, self.subject.forget]
+
+    @cached_property
+    def unlearned(self) -> np.ndarray:
+        """φ [K, n] of the shadows on the forget set, after the method ran on them."""
+        rows = self.subject.forget
+        return _phi(self.subject.shadows.unlearned[:, rows], self.subject.labels[rows])
+
+    def u_lira(self, who: str) -> np.ndarray:
+        """Log-density of this model's answers as forgotten minus as never seen, [n] nats."""
+        return pool_attacks.u_lira(self.unlearned, self.keep_forgotten, self.target(who)[self.subject.forget])
+
+
+def judged(subject: Subject, pool: Pooled) -> tuple[list[Measure], dict[str, dict[str, np.ndarray]]]:
+    """The pool's verdicts on the forget set for every model, corrected by the retrained models where there are any."""
+    rows = np.sort(subject.forget)
+    retrained = np.stack([pool.target(f"retrained:{k}") for k in range(len(subject.retrained))]) if len(subject.retrained) else None
+    raw = verdicts.never_seen(pool.phi, ~pool.keep)
+    bell, check = raw, None
+    if retrained is not None:
+        never = np.ones(len(subject.labels), bool)
+        never[subject.retain] = False
+        never = np.broadcast_to(never, retrained.shape)
+        check = verdicts.calibrate(raw, retrained, never, seed=subject.seed)
+        bell = check.correction.apply(raw)
+    found = {who: verdicts.judge(pool.target(who)[rows], _at(bell, rows)) for who in ("original", "unlearned")}
+    each = []
+    for k in range(len(subject.retrained)):
+        # Each one by a correction from the others, as the unlearned model is by one from models other than itself.
+        others = np.arange(len(retrained)) != k
+        fitted = verdicts.correction_of(raw, retrained[others], never[others]).apply(raw) if others.any() else raw
+        each.append(verdicts.judge(retrained[k][rows], _at(fitted, rows)))
+    text = check.text if check else "Not checked: there are no retrained models to check the pool with"
+    measures = [_share(subject, id, name, found, each, text) for id, name in NAMES.items()]
+    saw = pool_attacks.bell(pool.phi[:, rows], pool.keep[:, rows], VARIANCE)
+    now = found["unlearned"]
+    view = {
+        "ids": rows,
+        "label": subject.labels[rows],
+        "original": pool.target("original")[rows],
+        "unlearned": pool.target("unlearned")[rows],
+        "retrained": retrained[:, rows] if retrained is not None else np.zeros((0, len(rows))),
+        **{f"never.{name}": values for name, values in _columns(_at(bell, rows)).items()},
+        **{f"saw.{name}": values for name, values in _columns(saw).items()},
+        "p": now.p,
+        "verdict": now.verdict,
+        "verdict_controlled": now.controlled,
+        "verdict_original": found["original"].verdict,
+        "memorisation": pool_attacks.memorisation(
+            subject.shadows.logits[:, rows].argmax(axis=-1) == subject.labels[rows], pool.keep[:, rows]
+        ),
+        "difficulty": pool_attacks.expected_difficulty(pool.phi[:, rows], pool.keep[:, rows]),
+        "exposure": pool_attacks.exposure(pool.phi[:, rows], pool.keep[:, rows]),
+    }
+    return measures, {"shadow_instances": view, "shadow_check": {"text": np.array(text)}}
+
+
+def _share(subject: Subject, id: str, name: str, found: dict, each: list, text: str) -> Measure:
+    known = found["unlearned"].verdict != verdicts.FEW
+    n = int(known.sum())
+    if not n:
+        return Measure(f"shadows.{id}.forget", "forget", reliability="weak", reason=f"{verdicts.FEW}; {text}", n=len(known))
+    share = {who: float((judged.verdict[known] == name).mean()) for who, judged in found.items()}
+    band = retrained_band([float((judged.verdict[known] == name).mean()) for judged in each], 1 / n)
+    lacks = awaited(subject)
+    reason = "; ".join(text for text in (text, lacks) if text)
+    return Measure(
+        f"shadows.{id}.forget", "forget", share["original"], share["unlearned"], band, reliability="estimate", reason=reason, n=n
+    )
+
+
+def _phi(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """φ [K, N] of K models from logits [K, N, C]."""
+    return np.stack([logit_scaled_confidence(one, labels) for one in logits])
+
+
+def _at(bell: Bell, rows: np.ndarray) -> Bell:
+    return Bell(**{name: values[rows] for name, values in _columns(bell).items()})
+
+
+def _columns(bell: Bell) -> dict[str, np.ndarray]:
+    return {"mean": bell.mean, "scale": bell.scale, "dof": bell.dof, "n": bell.n}
