@@ -11,7 +11,8 @@ import numpy as np
 
 from unlearn_core import data, evidence, methods, models
 from unlearn_core.evidence.base import LEVEL, MIN_RETRAINS, Measure
-from unlearn_core.evidence.instances import ENOUGH
+from unlearn_core.evidence.instances import ENOUGH, waffles
+from unlearn_core.evidence.verdicts import NOT
 from unlearn_core.runs.api import Run
 
 NAMED = 12  # ids that a sentence lists
@@ -103,17 +104,12 @@ def _sure(run: Run) -> list[str]:
 
 
 def instances(run: Run) -> list[str]:
-    """How many forgotten instances cannot be told apart from never-seen ones, one by one, beside exact retraining; empty if unknown."""
-    told, over = (_find(run, f"instances.{name}.forget") for name in ("told_apart", "over_forgotten"))
-    if not told or told.unlearned is None:
+    """How many forgotten instances are not told apart from never-seen ones, one by one, beside exact retraining; empty if unknown."""
+    view = run.views.get("instances")
+    if view is None or "verdict_retrained" not in view:  # too few retrained models, or stored by an earlier version
         return []
-    n = told.n
-    exact = [n * (1 - a - b) for a, b in zip(told.retrained.values, over.retrained.values, strict=True)]
-    before, after = (round(n * (1 - a - b)) for a, b in ((told.original, over.original), (told.unlearned, over.unlearned)))
-    return [
-        f"One by one, {after} of {n} instances cannot be told apart from ones that the model never saw "
-        f"(exact retraining {np.mean(exact):.0f} ± {np.std(exact, ddof=1):.0f}, the untouched original {before})."
-    ]
+    found = waffles(view)
+    return [f"One by one: {found['unlearned'].text}; the untouched original: {found['original'].counts[NOT]}."]
 
 
 def _named(title: str, measures: list[Measure], most: int = 3) -> list[str]:

@@ -26,7 +26,10 @@ def block(run: Run, family: str, fig: go.Figure | None = None, note: str = "", d
     """Everything about one family of measures. fig: the plain triples if left out; data: see `chart`."""
     known, measures = evidence.definition(family), run.family(family)
     st.markdown(f"##### {known.title}")
-    st.caption(f"{known.text}{f' Source: {known.source}.' if known.source else ''}{f' {note}' if note else ''}")
+    most = evidence.registry()[family.split(".")[0]].most
+    few = f"Compared with the first {most} of {run.retrained} retrained models." if most and run.retrained > most else ""
+    source = f"Source: {known.source}." if known.source else ""
+    st.caption(" ".join(text for text in (known.text, source, note, few) if text))
     shown = [m for m in measures if m.unlearned is not None]
     if fig is None and shown:
         fig = triples(shown, [label(m) for m in shown], x=known.unit)

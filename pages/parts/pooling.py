@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
 from pages.parts import jobs, opening
 from pages.parts.backend import backend
 from unlearn_core.runs import api, pools
+from unlearn_core.runs.api import Audit, Run
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.pools import Table
-from unlearn_core.runs.spec import PoolSpec
+from unlearn_core.runs.spec import AuditSpec, PoolSpec
 
 COUNTS = (16, 32, 64, 128, 256)
 USUAL = 64
@@ -63,6 +66,31 @@ def cost(spec: PoolSpec, seconds: list[float] | None = None) -> str:
         f"{spec.members} models are trained once and serve every later question about this dataset and model: at most about {most:.0f} s here, "
         "and a fraction of it where small models train together, which is measured first and shown with the progress."
     )
+
+
+def audit(run: Run, found: Original) -> Audit | None:
+    """The stored audit of a run by the largest pool, or None."""
+    spec = api.pool_spec(found, usual(found), run.spec.device)
+    return next((there for u_lira in (True, False) if (there := api.load_audit(backend().store, AuditSpec(run.spec, spec, u_lira)))), None)
+
+
+def columns(found: Original, audited: Audit | None) -> pd.DataFrame | None:
+    """Memorisation and difficulty by "id": from the judges of an audit, else from the choosing half; None without a pool."""
+    there = table(found)
+    if audited is None and there is None:
+        return None
+    view = audited.views["shadow_instances"] if audited else there.arrays
+    return pd.DataFrame({"id": view["ids"], "memorisation": view["memorisation"], "difficulty": view["difficulty"]})
+
+
+def saw(audited: Audit | None, instance: int) -> dict[str, float] | None:
+    """The bell of judging shadows that saw an instance, or None where nobody knows."""
+    if audited is None:
+        return None
+    view = audited.views["shadow_instances"]
+    at = int(np.flatnonzero(view["ids"] == instance)[0])
+    bell = {name: float(view[f"saw.{name}"][at]) for name in ("mean", "scale", "dof")}
+    return bell if np.isfinite(list(bell.values())).all() else None
 
 
 def ask(found: Original) -> None:

@@ -1,5 +1,6 @@
 """What every method keeps to: its needs, its seed, the guard-rail; and the simpler methods' own arithmetic."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -234,3 +235,25 @@ def test_unknown_methods_and_parameters_are_refused(wine, trained):
     for alpha in (-0.1, 0.96, "lots", float("nan")):
         with pytest.raises(BadInput, match='alpha: .*Give a number from 0 to 0.95 or "auto"'):
             apply(trained, wine, forget_of(wine), "nabla_tau", alpha=alpha)
+
+
+def test_neggrad_stops_as_soon_as_everything_is_wrong(trained, wine):
+    forget = forget_of(wine)
+    x, y = training.tensors(wine, "cpu")
+    model, _, notes = apply(trained, wine, forget, "neggrad")
+    assert training.accuracy(model, x, y, torch.as_tensor(forget)) == 0 and notes == []
+    assert methods.info("neggrad").needs == () and methods.info("neggrad").goal == "misclassify"
+    short, _, told = apply(trained, wine, forget, "neggrad", epochs=1, lr=1e-5)
+    assert training.accuracy(short, x, y, torch.as_tensor(forget)) > 0 and "still answered right" in told[0]
+
+
+def test_neggrads_first_step_is_gradient_ascent(trained, wine):
+    forget = torch.as_tensor(forget_of(wine))
+    x, y = training.tensors(wine, "cpu")
+    model = copy.deepcopy(trained[0]).eval()
+    optimiser = training.adamw(model, 1e-3, 0.0)
+    (-torch.nn.functional.cross_entropy(model(x[forget]), y[forget])).backward()
+    optimiser.step()
+    ours = apply(trained, wine, forget.numpy(), "neggrad", epochs=1)[0]
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, ours.state_dict()[name], atol=1e-6), name

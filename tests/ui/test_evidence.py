@@ -30,6 +30,9 @@ def test_every_section_draws(opened, runs, name, section):
     if section == "Files":
         assert {"file.model", "file.csv", "file.zip"} <= {b.key for b in app.at.download_button}
         return
+    if section == "Shadows":
+        assert f"audit.{runs[name].key}" in app.keys() and "LiRA" in app.texts()
+        return
     if section == "Instances" and runs[name].retrained < 5:
         assert "verdicts on single instances need 5 retrained models" in app.texts() or "no retrained models were asked for" in app.texts()
         return
@@ -41,7 +44,7 @@ def test_every_section_draws(opened, runs, name, section):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_not_computed_says_why(opened, runs, name):
-    for section in ("Utility", "Boundary", "Structure", "Privacy", "Instances"):
+    for section in SECTIONS:
         app = shown(opened[name], section)
         families = {
             m.family
@@ -56,14 +59,14 @@ def test_what_was_not_computed_says_why(opened, runs, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_family_is_somewhere(opened, runs, name):
     """No measure is computed and then never shown."""
-    text = "".join(shown(opened[name], section).texts() for section in ("Utility", "Boundary", "Structure", "Privacy", "Instances"))
+    text = "".join(shown(opened[name], section).texts() for section in SECTIONS)
     hidden = {m.family for m in runs[name].measures if evidence.definition(m.family).title not in text}
     assert not hidden
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_chart_has_an_accessible_name(opened, name):
-    for section in ("Utility", "Boundary", "Structure", "Privacy", "Instances"):
+    for section in SECTIONS:
         for chart in shown(opened[name], section).at.get("plotly_chart"):
             assert chart.proto.alt or getattr(chart.proto, "accessible_name", ""), section
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject
 from unlearn_core.registry import discover
@@ -29,4 +30,5 @@ def bounds(measure: Measure) -> tuple[float, float] | None:
 
 def compute(name: str, subject: Subject) -> Findings:
     """Run one evidence module on the models that exist so far."""
-    return importlib.import_module(f"{__name__}.{name}").compute(subject)
+    module = importlib.import_module(f"{__name__}.{name}")
+    return module.compute(replace(subject, retrained=subject.retrained[: module.EVIDENCE.most]))

@@ -180,13 +180,17 @@ class Findings:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Declaration of an evidence module, in the file that also holds `compute(subject) -> Findings`."""
+    """Declaration of an evidence module, in the file that also holds `compute(subject) -> Findings`.
+
+    most: how many retrained models it looks at, where each costs time and a few give the spread; all of them if None.
+    """
 
     name: str
     title: str
     version: int
     order: int
     definitions: tuple[Definition, ...]
+    most: int | None = None
 
 
 def awaited(subject: Subject) -> str | None:

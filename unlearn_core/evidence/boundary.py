@@ -20,6 +20,7 @@ EVIDENCE = Evidence(
     title="Decision boundary",
     version=1,
     order=20,
+    most=8,
     definitions=(
         Definition(
             "boundary.margin",

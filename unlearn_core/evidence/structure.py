@@ -15,6 +15,7 @@ EVIDENCE = Evidence(
     title="Structure",
     version=1,
     order=30,
+    most=8,
     definitions=(
         Definition(
             "structure.knn_overlap",

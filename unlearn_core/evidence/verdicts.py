@@ -73,7 +73,10 @@ class Uniformity:
 
 @dataclass(frozen=True)
 class Waffle:
-    """How many of n instances got each verdict, and mean ± sd of the same counts over retrained models (sd None for one)."""
+    """How many of n instances got each verdict, and mean ± sd of the same counts over retrained models (sd None for one).
+
+    text: the sentence on those not told apart; flagged: the one on those that stand out under false-discovery control.
+    """
 
     n: int
     counts: dict[str, int]
@@ -86,6 +89,16 @@ class Waffle:
             mean, sd = self.retrained[NOT]
             said += f" (exact retraining: {mean:.0f}" + (")" if sd is None else f" ± {sd:.0f})")
         return said + (f"; {FEW} for {self.counts[FEW]}" if self.counts[FEW] else "")
+
+    @property
+    def flagged(self) -> str:
+        """Of a waffle of `Verdicts.controlled`."""
+        found = {name: self.counts[name] for name in (STILL, OVER)}
+        beside = f"; exact retraining: {sum(self.retrained[name][0] for name in found):.1f}" if self.retrained else ""
+        return (
+            f"With at most {100 * DISCOVERY:.0f} % false flags among all flagged: {sum(found.values())} of {self.n} "
+            f"({', '.join(f'{count} {name}' for name, count in found.items())}{beside})"
+        )
 
 
 @dataclass(frozen=True)
@@ -243,13 +256,23 @@ def detectable_shift(never: Bell, alpha: float = ALPHA) -> np.ndarray:
     Power of the t test of one new value, with Johnson and Welch's normal approximation of the noncentral t
     distribution (1940; within 2 % from 3 degrees of freedom), at the estimated spread.
     """
+    dof = np.maximum(never.dof, 1.0)
+    critical = _critical(dof, alpha)
+    return (critical * (1 - 1 / (4 * dof)) + POWER * np.sqrt(1 + critical**2 / (2 * dof))) * never.scale
+
+
+def edges(never: Bell, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndarray]:
+    """φ below which a needle is over-forgotten and above which it is still told apart, in logits, each [..., N]: α of the bell lies beyond."""
+    half = never.scale * _critical(never.dof, alpha)
+    return never.mean - half, never.mean + half
+
+
+def _critical(dof: np.ndarray, alpha: float) -> np.ndarray:
+    """Scales from the middle of a bell to where α of it lies beyond."""
     from scipy.special import ndtri, stdtrit
 
-    finite = np.isfinite(never.dof)
-    dof = np.where(finite, np.maximum(never.dof, 1.0), 1.0)
-    critical = np.where(finite, stdtrit(dof, 1 - alpha), ndtri(1 - alpha))
-    student = critical * (1 - 1 / (4 * dof)) + POWER * np.sqrt(1 + critical**2 / (2 * dof))
-    return np.where(finite, student, critical + POWER) * never.scale
+    finite = np.isfinite(dof)
+    return np.where(finite, stdtrit(np.where(finite, dof, 1.0), 1 - alpha), ndtri(1 - alpha))
 
 
 def share_of_the_way(original: np.ndarray, unlearned: np.ndarray, never: Bell) -> np.ndarray:
@@ -331,16 +354,13 @@ def correction_of(pool: Bell, retrained: np.ndarray, never: np.ndarray) -> Corre
     since its models also differ in their data. So the shift, in scales, is a smooth function of difficulty (kernel average of
     each instance's median over retrains); the scale is the ratio of the central 90 % of what then remains to that of the bells.
     """
-    from scipy.special import ndtri, stdtrit
-
     usable = never & np.isfinite(pool.scale)
     columns = np.flatnonzero(usable.any(axis=0))
     if not len(columns):
         raise BadInput("retrained", "no instance was left out of both a retrained model and enough of the pool.", "Calibrate on others.")
     t = np.where(usable, pool.t(retrained), np.nan)
     knots, near, (shift,) = _smooth(pool, columns, np.nanmedian(t[:, columns], axis=0))
-    finite = np.isfinite(pool.dof)
-    expected = np.broadcast_to(np.where(finite, stdtrit(np.where(finite, pool.dof, 1.0), 0.95), ndtri(0.95)), pool.mean.shape)
+    expected = np.broadcast_to(_critical(pool.dof, 0.05), pool.mean.shape)
     left = ((t - np.interp(pool.mean, knots, shift)) / expected)[usable]
     scale = float(np.diff(np.quantile(left, [0.05, 0.95]))[0] / 2)
     return Correction(knots, shift, near, scale if scale > 0 else 1.0)

@@ -182,12 +182,13 @@ def read(model: Classifier, inputs: np.ndarray | Tensor, device: str, chunk: int
     """Logits and all named layers of `inputs` [N, *shape], in evaluation mode."""
     model.eval()
     logits, layers = [], {name: [] for name in model.stages}
-    for part in torch.as_tensor(inputs).split(chunk):
-        found = model.layers(part.to(device))
-        logits.append(model.head(found["features"]).float().cpu())
-        for name, value in found.items():
-            layers[name].append(value.float().cpu())
-    return Outputs(torch.cat(logits).numpy(), {name: torch.cat(values).numpy() for name, values in layers.items()})
+    with _threads(model):
+        for part in torch.as_tensor(inputs).split(chunk):
+            found = model.layers(part.to(device))
+            logits.append(model.head(found["features"]).float().cpu())
+            for name, value in found.items():
+                layers[name].append(value.float().cpu())
+        return Outputs(torch.cat(logits).numpy(), {name: torch.cat(values).numpy() for name, values in layers.items()})
 
 
 @torch.no_grad()
@@ -195,7 +196,8 @@ def predict(model: Classifier, inputs: np.ndarray, device: str, chunk: int = 819
     """Logits [N, C] of `inputs` [N, *shape], in evaluation mode."""
     model.eval()
     parts = torch.as_tensor(np.asarray(inputs, dtype=np.float32)).split(chunk)
-    return torch.cat([model(part.to(device)).float().cpu() for part in parts]).numpy()
+    with _threads(model):
+        return torch.cat([model(part.to(device)).float().cpu() for part in parts]).numpy()
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ from threadpoolctl import threadpool_limits
 from unlearn_core import data, evidence, methods, models, seeds
 from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
+from unlearn_core.evidence.across import probe
 from unlearn_core.evidence.base import MIN_RETRAINS, Findings, Subject
 from unlearn_core.evidence.logits import log_softmax
-from unlearn_core.models import ensemble, storage, training
+from unlearn_core.models import ensemble, relearning, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose
 from unlearn_core.models.outputs import Outputs
@@ -31,6 +32,7 @@ from unlearn_core.runs.store import Store, pack, unpack
 
 UNCHANGED = 0.01
 SMALL = 10_000  # instances
+SOON = 20.0  # seconds
 
 
 @dataclass
@@ -90,7 +92,7 @@ class Pipeline:
     def add_retrained(self, spec: RunSpec, reporter: Reporter) -> None:
         """Train (or load) the retrained reference models, rewriting the evidence as they arrive.
 
-        The first MIN_RETRAINS come one by one, so that a verdict is there soon; more than that are trained together.
+        The first few come one by one, so that a verdict is there soon; the rest is trained together (see `_alone`).
         """
         loaded = self._loaded(spec, reporter)
         folder = self.store.place("runs", spec.key)
@@ -100,13 +102,14 @@ class Pipeline:
             loaded.unlearned = Member(model, training.read(model, loaded.dataset.inputs, spec.device))
         # What is stored counts, not what is in memory: one of them may be ahead after a restart or an interruption.
         told = unpack(folder / "evidence.npz")[0]["retrained"]
+        alone = self._alone(spec, loaded.dataset)
         for k in range(spec.retrains):
-            if k == MIN_RETRAINS:
+            if k == alone:
                 self._train_together(spec, loaded.dataset, reporter)
             if k == len(loaded.retrained):
                 progress = reporter.stage(f"retraining {k + 1} of {spec.retrains}", k / spec.retrains, (k + 0.8) / spec.retrains)
                 loaded.retrained.append(self._retrained(spec, loaded.dataset, k, progress))
-            if k < told or MIN_RETRAINS <= k < spec.retrains - 1:
+            if k < told or alone <= k < spec.retrains - 1:
                 continue
             timings = facts["timings"] | {"retrained": self._retrain_seconds(spec, k + 1)}
             progress = reporter.stage("collecting evidence", (k + 0.8) / spec.retrains, (k + 1) / spec.retrains)
@@ -214,19 +217,31 @@ class Pipeline:
             storage.save(scratch / "model.safetensors", model, {"retrained": key})
             (scratch / "facts.json").write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
 
+    def _alone(self, spec: RunSpec, dataset: Dataset) -> int:
+        """How many retrained models come one by one: enough for a verdict; one, which says what a retraining takes, if the rest is soon there."""
+        count = len(self._missing(spec))
+        soon = spec.retrains > MIN_RETRAINS and (not count or self._plan(spec, dataset, count).seconds < SOON)
+        return 1 if soon else MIN_RETRAINS
+
+    def _missing(self, spec: RunSpec) -> list[int]:
+        return [k for k in range(spec.retrains) if not self.store.place("retrained", f"{spec.retrain_key}-{k}").exists()]
+
+    def _plan(self, spec: RunSpec, dataset: Dataset, count: int) -> ensemble.Plan:
+        subsets = [np.setdiff1d(dataset.splits.train, spec.forget)] * count
+        return ensemble.plan(models.info(spec.original.model), dataset, spec.original.model_params, subsets, spec.device)
+
     def _train_together(self, spec: RunSpec, dataset: Dataset, reporter: Reporter) -> None:
         """Train and store all retrained models that are missing, in the way that is fastest here."""
-        missing = [k for k in range(spec.retrains) if not self.store.place("retrained", f"{spec.retrain_key}-{k}").exists()]
+        missing = self._missing(spec)
         if not missing:
             return
         info, params = models.info(spec.original.model), spec.original.model_params
-        subsets = [np.setdiff1d(dataset.splits.train, spec.forget)] * len(missing)
-        plan = ensemble.plan(info, dataset, params, subsets, spec.device)
+        plan = self._plan(spec, dataset, len(missing))
         ensemble.train_many(
-            info, dataset, params, subsets,
+            info, dataset, params, [np.setdiff1d(dataset.splits.train, spec.forget)] * len(missing),
             [seeds.derive("retrained", k) for k in missing],
             spec.device,
-            reporter.stage(f"retraining {len(missing)} models {plan.way}, about {plan.seconds:.1f} s", MIN_RETRAINS / spec.retrains, 0.95),
+            reporter.stage(f"retraining {len(missing)} models {plan.way}, about {plan.seconds:.1f} s", 1 - len(missing) / spec.retrains, 0.9),
             # One of many trained together says nothing of what one retraining takes.
             found=lambda place, model: self._keep_retrained(spec, missing[place], model, None),
             chosen=plan,
@@ -273,7 +288,12 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         with torch.no_grad():
             return members[who].model.head(torch.as_tensor(features, dtype=torch.float32, device=device)).cpu().numpy()
 
-    return Subject(
+    def relearn(who: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        x, y = training.tensors(dataset, device)
+        forget = probe(subject, subject.forget)
+        return relearning.relearn(members[who].model, x, y, forget, loaded.spec.original.model_params, seed, device)
+
+    subject = Subject(
         labels=dataset.labels,
         class_names=dataset.class_names,
         modality=dataset.modality,
@@ -289,8 +309,10 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         seed=loaded.spec.seed,
         seconds=seconds,
         settings={"retrains": loaded.spec.retrains, "goal": methods.info(loaded.spec.method).goal},
+        relearn=relearn,
         memo=loaded.memo,
     )
+    return subject
 
 
 def _whole_classes(loaded: Loaded) -> Iterator[str]:

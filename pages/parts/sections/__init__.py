@@ -1,6 +1,6 @@
 """The evidence of one run, section by section. Numbers come from the run, drawings from figures."""
 
-from pages.parts.sections import boundary, files, instances, privacy, shadows, structure, utility
+from pages.parts.sections import boundary, collateral, files, instances, privacy, relearning, shadows, structure, utility
 
 SECTIONS = {
     "Utility": utility.draw,
@@ -9,5 +9,7 @@ SECTIONS = {
     "Privacy": privacy.draw,
     "Instances": instances.draw,
     "Shadows": shadows.draw,
+    "Collateral": collateral.draw,
+    "Relearning": relearning.draw,
     "Files": files.draw,
 }

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from pages.parts.blocks import block, by_id, chart, numbers, part
+from unlearn_core.figures import population as population_figures
 from unlearn_core.figures import privacy as privacy_figures
 from unlearn_core.runs.api import Run
 from unlearn_core.runs.originals import Original
+
+SCALES = {"scores": "logit-scaled confidence (φ)", "confidence": "confidence in the label"}
+GUESS = "balanced accuracy (0.5 = a coin)"
 
 
 def draw(run: Run, found: Original) -> None:
@@ -18,33 +23,8 @@ def draw(run: Run, found: Original) -> None:
         "for a hand-picked set that can be far from 0.5.",
         icon=":material/info:",
     )
-    st.markdown("##### Can forgotten and never-seen instances be told apart?")
-    scale = st.segmented_control(
-        "Score",
-        {"scores": "logit-scaled confidence φ", "confidence": "confidence in the label"},
-        format_func={"scores": "φ", "confidence": "confidence"}.get,
-        default="scores",
-        key="privacy.score",
-        required=True,
-    )
-    view = run.views[scale]
-    values = np.concatenate([np.ravel(array) for array in view.values() if np.asarray(array).dtype.kind == "f"])
-    low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
-    threshold = st.slider("Threshold: instances above it are called members", low, high, (low + high) / 2, key=f"privacy.threshold.{scale}")
-    label = "logit-scaled confidence φ" if scale == "scores" else "confidence in the label"
-    chart(
-        run,
-        f"hist.{scale}",
-        privacy_figures.score_histograms(view, threshold, x=label),
-        "Histograms of forgotten and test instances",
-        _scores(view),
-    )
-    auc = [*run.family("privacy.auc"), *run.family("privacy.exposure_shift")]
-    block(
-        run,
-        "privacy.auc",
-        privacy_figures.auc_rows(auc, [{"forget": "forgotten or never seen", "retain": "retained or never seen"}[m.group] for m in auc]),
-    )
+    _scores(run)
+    block(run, "privacy.auc", _rows(run, {"privacy.auc": "forgotten or<br>never seen"}))
     left, right = st.columns(2, gap="large")
     with left:
         attack = run.measure("privacy.lr_attack.forget")
@@ -54,9 +34,61 @@ def draw(run: Run, found: Original) -> None:
     with right:
         view = run.views.get("roc")
         block(run, "privacy.tpr_at_1pct_fpr", view and privacy_figures.roc_curves(view), data=view and numbers(view, "fpr"))
-    block(run, "privacy.exposure_shift")
+    _more(run)
+    st.markdown("#### Did forgetting expose others?")
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "privacy.exposure_shift", _rows(run, {"privacy.exposure_shift": "retained or<br>never seen"}))
+    with right:
+        block(run, "population.exposure_shift", _rows(run, {"population.exposure_shift": "neighbour or<br>never seen"}))
 
 
-def _scores(view: dict[str, np.ndarray]) -> pd.DataFrame:
+def _scores(run: Run) -> None:
+    st.markdown("##### Can forgotten and never-seen instances be told apart?")
+    st.caption(
+        "Everything above the threshold is called a member: forgotten instances above it are found, test instances above it are false "
+        "alarms. The logit-scaled confidence φ = log(p / (1 − p)) is the confidence p in the label on a scale on which 99 % and "
+        "99.99 % lie apart; both order instances alike."
+    )
+    scale = st.segmented_control("Score", SCALES, format_func=SCALES.get, default="scores", key="privacy.score", required=True)
+    view = run.views[scale]
+    values = np.concatenate([np.ravel(array) for array in view.values() if np.asarray(array).dtype.kind == "f"])
+    low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
+    threshold = st.slider("Threshold: instances above it are called members", low, high, (low + high) / 2, key=f"privacy.threshold.{scale}")
+    fig = privacy_figures.score_histograms(view, threshold, x=SCALES[scale])
+    chart(run, f"hist.{scale}", fig, "Histograms of forgotten and test instances", _by_group(view))
+
+
+def _more(run: Run) -> None:
+    st.markdown("#### More average-case attacks, all weak")
+    st.caption(
+        "Each is one rule for everybody. A model that passes all of them can still give away single instances: see Instances. They "
+        "answer the same question by different scores, so compare each number only with its own retrained values."
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "population.entropy", _rows(run, {"population.entropy": "entropy"}))
+        block(run, "population.gap", _rows(run, {"population.gap": "right answer"}, x=GUESS))
+    with right:
+        block(run, "population.modified_entropy", _rows(run, {"population.modified_entropy": "modified<br>entropy"}))
+        block(run, "population.class_threshold", _rows(run, {"population.class_threshold": "threshold<br>by class"}, x=GUESS))
+    view = run.views.get("svc")
+    block(run, "population.svc_efficacy", view and population_figures.svc_shares(view), data=view and _svc(view))
+
+
+def _rows(run: Run, labels: dict[str, str], **axis: str) -> go.Figure | None:
+    """Rows of the families in `labels` that have a value; None if none has."""
+    drawn = [(m, name) for family, name in labels.items() for m in run.family(family) if m.unlearned is not None]
+    return privacy_figures.auc_rows([m for m, _ in drawn], [name for _, name in drawn], **axis) if drawn else None
+
+
+def _svc(view: dict[str, np.ndarray]) -> pd.DataFrame:
+    columns = ["SVC right", "retained called never seen", "test called never seen", "forgotten called never seen"]
+    return pd.DataFrame(population_figures.svc_models(view).values(), columns=columns).assign(
+        model=population_figures.svc_models(view).keys()
+    )
+
+
+def _by_group(view: dict[str, np.ndarray]) -> pd.DataFrame:
     parts = {group: by_id(part(view, lambda name, head=f"{group}.": name.removeprefix(head))) for group in ("forget", "test")}
     return pd.concat([part.assign(group=group) for group, part in parts.items()])

@@ -7,8 +7,9 @@ import streamlit as st
 
 from pages.parts import jobs, pooling
 from pages.parts.backend import backend
-from pages.parts.blocks import block, by_id, chart, missing, numbers
-from unlearn_core.evidence.shadows import ATTACKS
+from pages.parts.blocks import block, by_id, chart, missing, numbers, refused, table
+from unlearn_core import evidence
+from unlearn_core.evidence.shadows import ATTACKS, EVIDENCE
 from unlearn_core.figures import privacy as privacy_figures
 from unlearn_core.figures.structure import measure_rows
 from unlearn_core.runs import api
@@ -30,6 +31,8 @@ def draw(run: Run, found: Original) -> None:
     audit = api.load_audit(backend().store, spec)
     if audit is None:
         _progress_or_button(run, spec)
+        missing(run.family("shadows.lira_online"))
+        _definitions("What an audit shows", [known.id for known in EVIDENCE.definitions])
         return
     run = api.audited(run, audit)
     if audit.retrained < run.retrained:
@@ -37,14 +40,6 @@ def draw(run: Run, found: Original) -> None:
     _set(run)
     _single(run, found)
     _method(run, spec)
-
-
-def stored(run: Run, found: Original) -> api.Audit | None:
-    """The audit of a run that is stored, with as many shadows as there are; None if there is none."""
-    spec = _spec(run, found, pooling.usual(found), False)
-    return next(
-        (audit for u_lira in (True, False) if (audit := api.load_audit(backend().store, AuditSpec(run.spec, spec.pool, u_lira)))), None
-    )
 
 
 def _asked(run: Run, found: Original) -> AuditSpec:
@@ -97,11 +92,17 @@ def _set(run: Run) -> None:
         missing(measures)
     with right:
         _roc(run)
-    left, right = st.columns(2, gap="large")
-    for place, family in enumerate(families):
-        with (left, right)[place % 2]:
-            block(run, family, _rows(run, family, "AUC"))
+    _definitions("What each attack does", families)
+    refused(measures)
+    with st.expander("Table: attacks with shadow models"):
+        table(measures, f"{run.key}.shadow.attacks")
     block(run, "shadows.lira_found")
+
+
+def _definitions(title: str, families: list[str]) -> None:
+    with st.expander(title):
+        for known in map(evidence.definition, families):
+            st.markdown(f"**{known.title}.** {known.text} Source: {known.source}.")
 
 
 def _roc(run: Run) -> None:
