@@ -98,6 +98,12 @@ def _sure(run: Run) -> list[str]:
         said.append(
             f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused, because there are too few instances for this small an effect."
         )
+    shadowed = _find(run, "shadows.told_apart.forget")
+    if shadowed and shadowed.unlearned is not None:
+        said.append(
+            f"Shadow models still tell {shadowed.unlearned:.0%} of the forgotten instances apart from never-seen ones"
+            f"{_beside(shadowed)}; of the untouched original {shadowed.original:.0%}."
+        )
     if not instances(run):
         said.append(f"No verdicts on single instances: they need {ENOUGH} retrained models.")
     return said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import jobs
+from pages.parts import jobs, pooling
 from pages.parts.backend import backend
 from pages.parts.sections import SECTIONS
 from unlearn_core import methods, report
@@ -61,6 +61,8 @@ def show(key: str, found: Original) -> None:
     run = stored(key)
     if run is None:
         return
+    audit = pooling.audit(run, found)
+    run = api.audited(run, audit) if audit else run
     count, method = len(run.spec.forget), methods.info(run.spec.method)
     st.subheader(f"What changed: {count:,} instance{'s' if count != 1 else ''}, {method.title}", divider="gray", anchor="what-changed")
     summary(run)

@@ -31,7 +31,7 @@ def test_every_section_draws(opened, runs, name, section):
         assert {"file.model", "file.csv", "file.zip"} <= {b.key for b in app.at.download_button}
         return
     if section == "Shadows":
-        assert f"audit.{runs[name].key}" in app.keys() and "LiRA" in app.texts()
+        assert f"audit.{runs[name].key}" in app.keys and "LiRA" in app.texts()
         return
     if section == "Instances" and runs[name].retrained < 5:
         assert "verdicts on single instances need 5 retrained models" in app.texts() or "no retrained models were asked for" in app.texts()
