@@ -69,9 +69,10 @@ def cost(spec: PoolSpec, seconds: list[float] | None = None) -> str:
 
 
 def audit(run: Run, found: Original) -> Audit | None:
-    """The stored audit of a run by the largest pool, or None."""
-    spec = api.pool_spec(found, usual(found), run.spec.device)
-    return next((there for u_lira in (True, False) if (there := api.load_audit(backend().store, AuditSpec(run.spec, spec, u_lira)))), None)
+    """The stored audit of a run by the largest pool that judged it, with U-LiRA if there is one; None without any."""
+    asked = [api.pool_spec(found, members, run.spec.device) for members in sorted({*COUNTS, usual(found)}, reverse=True)]
+    specs = (AuditSpec(run.spec, pool, u_lira) for pool in asked for u_lira in (True, False))
+    return next((there for spec in specs if (there := api.load_audit(backend().store, spec))), None)
 
 
 def columns(found: Original, audited: Audit | None) -> pd.DataFrame | None:

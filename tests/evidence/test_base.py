@@ -1,6 +1,7 @@
 """The contract: intervals, triples and what they say while retrained models are still awaited."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from evidence.subjects import make_subject
 from scipy import stats
 
 from unlearn_core.evidence.base import Measure, Retrained, awaited, missing, per_model, retrained_band, to_retrained
+from unlearn_core.evidence.readable import readable
 
 
 def test_interval_is_the_t_prediction_interval():
@@ -110,3 +112,14 @@ def test_a_value_on_the_edge_is_inside_whatever_floating_point_makes_of_it():
     band = Retrained((26 / 27,) * 3, 26 / 27, 0.962962962962963, 1.04)
     assert Measure("utility.accuracy.test", "test", 1.0, 0.9629629629629629, band).inside()
     assert not Measure("utility.accuracy.test", "test", 1.0, 0.9629, band).inside()
+
+
+def test_what_is_remembered_of_one_retrained_model_is_never_used_for_another():
+    subject = make_subject("moons", retrains=3)
+    first = subject.once(("loss", "retrained:0"), lambda: "of model 0")
+    broken = replace(subject.retrained[0], logits=np.full_like(subject.retrained[0].logits, np.nan))
+    left, reason = readable(replace(subject, retrained=[broken, *subject.retrained[1:]]), features=False)
+    assert first == "of model 0" and reason and left.retrained == subject.retrained[1:]
+    assert left.once(("loss", "retrained:0"), lambda: "of model 1") == "of model 1"
+    again, _ = readable(replace(subject, retrained=[broken, *subject.retrained[1:]]), features=False)
+    assert again.once(("loss", "retrained:0"), lambda: "anew") == "of model 1"

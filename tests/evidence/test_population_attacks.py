@@ -1,5 +1,7 @@
 """Entropy attacks, thresholds and the SVC against the published protocols, written out as loops."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -131,6 +133,36 @@ def test_threshold_chosen_on_the_counted_points_is_optimistic_and_elsewhere_is_n
             apart.append(pop.balanced_accuracy(a, b, pop.best_threshold(c, d)))
         assert np.mean(same) == pytest.approx(optimistic, abs=0.03)
         assert np.mean(apart) == pytest.approx(0.5, abs=4 * np.std(apart) / np.sqrt(600))
+
+
+def test_ties_shrink_the_chance_error_as_in_every_possible_relabelling():
+    for scores in ([0, 0, 0, 1, 1, 2, 5], [0, 0, 0, 0, 0, 1, 1], list(range(7))):
+        found = []
+        for some in map(list, combinations(range(7), 3)):
+            found.append(attacks.auc(np.take(scores, some), np.delete(scores, some)))
+        error = (attacks.auc_chance(3, 4)[1] - 0.5) / attacks.Z
+        assert pop.tie_factor(np.array(scores[:3]), np.array(scores[3:])) * error == pytest.approx(np.std(found), abs=1e-12)
+    assert pop.tie_factor(np.ones(3), np.ones(4)) == 0.0
+
+
+def test_interval_of_guesses_has_the_published_values():
+    # Newcombe 1998, Statist. Med. 17, table II, method 10.
+    for a, m, b, n, low, high in (
+        (56, 70, 48, 80, 0.0524, 0.3339),
+        (9, 10, 3, 10, 0.1705, 0.8090),
+        (5, 56, 0, 29, -0.0381, 0.1926),
+        (0, 10, 0, 20, -0.1611, 0.2775),
+        (10, 10, 0, 20, 0.6791, 1.0),
+        (10, 10, 0, 10, 0.6075, 1.0),
+    ):
+        found = pop.guess_interval(np.arange(m) < a, np.arange(n) < b)
+        assert [2 * end - 1 for end in found] == pytest.approx([low, high], abs=1e-4)
+
+
+def test_balanced_accuracy_is_the_auc_of_yes_and_no():
+    rng = np.random.default_rng(9)
+    a, b = rng.random(40) < 0.8, rng.random(70) < 0.6
+    assert attacks.auc(a, b) == pytest.approx(pop.correctness_accuracy(a, b), abs=1e-12)
 
 
 def test_correctness_attack_is_half_the_gap_above_one_half():

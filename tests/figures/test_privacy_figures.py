@@ -37,7 +37,7 @@ def test_histogram_titles_count_what_lies_above_the_threshold():
     titles = [a.text for a in fig.layout.annotations]
     for who, title in zip(("original", "unlearned", "retrained"), titles, strict=True):
         found, accused = (np.mean(SCORES[f"{group}.{who}"] > 0.5) for group in ("forget", "test"))
-        assert f"TPR {found:.0%}, FPR {accused:.0%}" in title
+        assert f"{found:.0%} found, {accused:.0%} false alarms" in title
     assert len(fig.layout.shapes) == 3 and all(shape.x0 == shape.x1 == 0.5 for shape in fig.layout.shapes)
     moved = figures.score_histograms(SCORES, 1.5)
     assert [a.text for a in moved.layout.annotations] != titles
@@ -57,6 +57,12 @@ def test_auc_rows_show_the_chance_band_and_hold_all_marks():
     assert low < 0.45 and high > 0.7
     extreme = figures.auc_rows([Measure("privacy.auc.forget", "forget", 0.99, 0.01)], ["Forgotten"]).layout.xaxis.range
     assert extreme[0] < 0.01 and extreme[1] > 0.99
+
+
+def test_no_axis_speaks_in_abbreviations():
+    drawn = (figures.score_histograms(SCORES, 0.5), figures.roc_curves(ROC), figures.roc_curves(ROC, log=True))
+    assert not any(word in fig.to_json() for fig in drawn for word in ("TPR", "FPR", "positive rate"))
+    assert "balanced accuracy" in figures.auc_rows([AUC], [""], x="balanced accuracy").layout.xaxis.title.text
 
 
 def test_split_dots_show_each_split_and_each_mean():

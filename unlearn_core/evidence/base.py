@@ -37,9 +37,16 @@ class Definition:
     @property
     def range(self) -> tuple[float, float]:
         """The values that a measure of this unit can take; intervals are shown within it."""
-        return {"share": (0.0, 1.0), "accuracy": (0.0, 1.0), "AUC": (0.0, 1.0), "bits": (0.0, 1.0), "nats": (0.0, math.inf)}.get(
-            self.unit, (-math.inf, math.inf)
-        )
+        return {
+            "share": (0.0, 1.0),
+            "accuracy": (0.0, 1.0),
+            "AUC": (0.0, 1.0),
+            "bits": (0.0, 1.0),
+            "nats": (0.0, math.inf),
+            "epochs": (0.0, math.inf),
+            "ratio": (0.0, math.inf),
+            "correlation": (-1.0, 1.0),
+        }.get(self.unit, (-math.inf, math.inf))
 
 
 @dataclass(frozen=True)

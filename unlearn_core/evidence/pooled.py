@@ -87,9 +87,10 @@ def judged(subject: Subject, pool: Pooled) -> tuple[list[Measure], dict[str, dic
     retrained = np.stack([pool.target(f"retrained:{k}") for k in range(len(subject.retrained))]) if len(subject.retrained) else None
     raw = verdicts.never_seen(pool.phi, ~pool.keep)
     bell, check = raw, None
-    if retrained is not None:
-        never = np.ones(len(subject.labels), bool)
-        never[subject.retain] = False
+    never = np.ones(len(subject.labels), bool)
+    never[subject.retain] = False
+    checkable = (never & np.isfinite(raw.scale)).sum() > 1
+    if retrained is not None and checkable:
         never = np.broadcast_to(never, retrained.shape)
         check = verdicts.calibrate(raw, retrained, never, seed=subject.seed)
         bell = check.correction.apply(raw)
@@ -98,9 +99,10 @@ def judged(subject: Subject, pool: Pooled) -> tuple[list[Measure], dict[str, dic
     for k in range(len(subject.retrained)):
         # Each one by a correction from the others, as the unlearned model is by one from models other than itself.
         others = np.arange(len(retrained)) != k
-        fitted = verdicts.correction_of(raw, retrained[others], never[others]).apply(raw) if others.any() else raw
+        fitted = verdicts.correction_of(raw, retrained[others], never[others]).apply(raw) if check and others.any() else raw
         each.append(verdicts.judge(retrained[k][rows], _at(fitted, rows)))
-    text = check.text if check else "Not checked: there are no retrained models to check the pool with"
+    lacking = "there are no retrained models to check the pool with" if checkable else "too few shadow models left an instance out"
+    text = check.text if check else f"Not checked: {lacking}"
     measures = [_share(subject, id, name, found, each, text) for id, name in NAMES.items()]
     saw = pool_attacks.bell(pool.phi[:, rows], pool.keep[:, rows], VARIANCE)
     now = found["unlearned"]
@@ -131,7 +133,9 @@ def _share(subject: Subject, id: str, name: str, found: dict, each: list, text: 
     if not n:
         return Measure(f"shadows.{id}.forget", "forget", reliability="weak", reason=f"{verdicts.FEW}; {text}", n=len(known))
     share = {who: float((judged.verdict[known] == name).mean()) for who, judged in found.items()}
-    band = retrained_band([float((judged.verdict[known] == name).mean()) for judged in each], 1 / n)
+    # Where the others give a retrained model no correction it has no verdict either, which is not "not told apart".
+    judged = [one.verdict[one.verdict != verdicts.FEW] for one in each]
+    band = retrained_band([float((verdict == name).mean()) for verdict in judged if len(verdict)], 1 / n)
     lacks = awaited(subject)
     reason = "; ".join(text for text in (text, lacks) if text)
     return Measure(

@@ -8,11 +8,13 @@ reaches a balanced accuracy of 0.62 for ten members and ten others that do not d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from unlearn_core.errors import BadInput
+from unlearn_core.evidence.attacks import Z
 from unlearn_core.evidence.logits import log_softmax
 
 SVC_MOST = 5000  # instances a side; the fit takes seconds beyond
@@ -22,15 +24,29 @@ SVC_FOLDS = 3
 
 @dataclass(frozen=True)
 class Efficacy:
-    """SVC MIA-efficacy: share of the forgotten instances that the SVC takes for non-members, 0..1; the ideal is retraining's value.
+    """What the SVC of SVC MIA-efficacy calls members: forgotten [n], retained [m] and test instances [m], bool.
 
-    own: cross-validated balanced accuracy of the SVC on retained against test instances. trusted: whether it reaches
-    SVC_LEAST; below, the SVC calls nearly everything one class and the share jumps between 0 and 1.
+    Retained and test instances are judged by machines that were not fitted on them (cross-validation).
     """
 
-    value: float
-    own: float
-    trusted: bool
+    forgotten: np.ndarray
+    retained: np.ndarray
+    test: np.ndarray
+
+    @property
+    def value(self) -> float:
+        """SVC MIA-efficacy: share of the forgotten instances that it calls non-members, 0..1; the ideal is retraining's value."""
+        return float(np.mean(~self.forgotten))
+
+    @property
+    def own(self) -> float:
+        """Balanced accuracy of the SVC on retained against test instances, 0..1, chance ½."""
+        return correctness_accuracy(self.retained, self.test)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether `own` reaches SVC_LEAST; below, the SVC calls nearly everything one class and the value jumps between 0 and 1."""
+        return self.own >= SVC_LEAST
 
 
 def entropy_score(logits: np.ndarray) -> np.ndarray:
@@ -104,6 +120,27 @@ def correctness_accuracy(correct_members: np.ndarray, correct_others: np.ndarray
     return float(0.5 * (np.mean(correct_members) + 1 - np.mean(correct_others)))
 
 
+def tie_factor(members: np.ndarray, others: np.ndarray) -> float:
+    """Factor by which ties shrink the chance error of an AUC: sqrt(1 − Σ (t³ − t) / (N³ − N)) over groups of t equal scores, 0..1.
+
+    1 without ties, 0 where all scores are equal. With it the error of yes/no scores is that of a random relabelling,
+    members and others [n], [m] being drawn from the same N. Lehmann, Nonparametrics (1975), section 1.4.
+    """
+    tied = np.unique(np.concatenate([members, others]), return_counts=True)[1].astype(float)
+    total = tied.sum()
+    return math.sqrt(max(1 - (tied**3 - tied).sum() / (total**3 - total), 0.0)) if total > 1 else 0.0
+
+
+def guess_interval(members: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the balanced accuracy of yes/no guesses [n], [m] bool, also where all guesses agree.
+
+    Half the interval of a difference of two shares from their score intervals: Newcombe 1998, Statist. Med. 17, method 10.
+    """
+    (p, p_low, p_high), (q, q_low, q_high) = _score_interval(members), _score_interval(others)
+    value = 0.5 * (p + 1 - q)
+    return value - 0.5 * math.hypot(p - p_low, q_high - q), value + 0.5 * math.hypot(p_high - p, q - q_low)
+
+
 def svc_efficacy(retained: np.ndarray, test: np.ndarray, forgotten: np.ndarray, *, seed: int | None = 0, most: int = SVC_MOST) -> Efficacy:
     """SVC MIA-efficacy as in SalUn and ℓ1-sparse unlearning: RBF SVC (C = 3, gamma = 1/features) of retained against test instances.
 
@@ -130,6 +167,13 @@ def svc_efficacy(retained: np.ndarray, test: np.ndarray, forgotten: np.ndarray, 
     retained, test = cut(retained, n), cut(test, min(len(test), most))
     x, y = np.concatenate([retained, test]), np.repeat([1, 0], [len(retained), len(test)])
     machine = SVC(C=3, gamma="auto", kernel="rbf")
-    guessed = cross_val_predict(machine, x, y, cv=StratifiedKFold(SVC_FOLDS, shuffle=True, random_state=0))
-    own = float(0.5 * (np.mean(guessed[y == 1] == 1) + np.mean(guessed[y == 0] == 0)))
-    return Efficacy(float(np.mean(machine.fit(x, y).predict(forgotten) == 0)), own, own >= SVC_LEAST)
+    guessed = cross_val_predict(machine, x, y, cv=StratifiedKFold(SVC_FOLDS, shuffle=True, random_state=0)) == 1
+    return Efficacy(machine.fit(x, y).predict(forgotten) == 1, guessed[y == 1], guessed[y == 0])
+
+
+def _score_interval(called: np.ndarray) -> tuple[float, float, float]:
+    """Share of `called` and its 95 % interval by Wilson 1927."""
+    n, share = len(called), float(np.mean(called))
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return share, max(centre - half, 0.0), min(centre + half, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from unlearn_core.evidence.attacks import (
     tpr_at_fpr,
 )
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing, per_model
+from unlearn_core.evidence.population_attacks import tie_factor
 from unlearn_core.evidence.readable import explained, readable
 
 ALPHA = 0.01
@@ -98,26 +100,56 @@ def scores(subject: Subject, who: str) -> np.ndarray:
     return subject.once(("privacy.scores", who), lambda: logit_scaled_confidence(subject.outputs(who).logits, subject.labels))
 
 
-def separation(subject: Subject, id: str, group: str, members: np.ndarray, others: np.ndarray) -> Measure:
-    """AUC of `members` against `others` on each model, with its chance band and the interval of the unlearned value."""
+def separation(
+    subject: Subject,
+    id: str,
+    group: str,
+    members: np.ndarray,
+    others: np.ndarray,
+    score: Callable[[Subject, str], np.ndarray] = scores,
+    *,
+    resolution: float | None = None,
+    interval: Callable[[np.ndarray, np.ndarray], tuple[float, float]] = auc_interval,
+    reason: str = WEAK,
+) -> Measure:
+    """AUC of `members` against `others` on each model, with its chance band and the interval of the unlearned value.
+
+    score: `score(subject, who)` of every instance, [N]. A yes/no score gives the balanced accuracy of the guess.
+    """
     n, m = len(members), len(others)
     if not n or not m:
         return missing(id, group, f"there are no {'such' if not n else 'test'} instances")
+    sides = lambda who: (score(subject, who)[members], score(subject, who)[others])  # noqa: E731
+    pairs = [sides(who) for who in subject.names() if not who.startswith("retrained:")]
     measure = per_model(
         subject,
         id,
         group,
-        lambda who: auc(scores(subject, who)[members], scores(subject, who)[others]),
+        lambda who: auc(*sides(who)),
         n=n,
-        resolution=1 / (n * m),
-        null=auc_chance(n, m),
+        resolution=resolution or 1 / (n * m),
+        null=subject.once((id, group, "null"), lambda: chance_band(*pairs[-1])),
         reliability="weak",
-        reason=WEAK,
+        reason=reason,
+        refused=subject.once((id, group, "refused"), lambda: undecided(*pairs)),
     )
-    if subject.unlearned is not None:
-        now = scores(subject, "unlearned")
-        measure = replace(measure, ci=subject.once((id, group, "interval"), lambda: auc_interval(now[members], now[others])))
-    return replace(measure, refused=too_few(measure.original, measure.unlearned, n, m))
+    if subject.unlearned is None:
+        return measure
+    return replace(measure, ci=subject.once((id, group, "interval"), lambda: interval(*pairs[-1])))
+
+
+def chance_band(members: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """95 % band of the AUC if these scores [n], [m], ties included, were dealt to members and non-members at random."""
+    shrunk = tie_factor(members, others)
+    low, high = (0.5 + shrunk * (end - 0.5) for end in auc_chance(len(members), len(others)))
+    return low, high
+
+
+def undecided(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray] | None = None) -> str | None:
+    """`too_few` for scores that may have ties: members and non-members of the original and, if there is one, the unlearned model."""
+    # Stretching the effect says the same as shrinking the chance band.
+    values = [0.5 + (auc(*pair) - 0.5) / (tie_factor(*pair) or 1.0) for pair in (before, after) if pair is not None]
+    return too_few(values[0], values[1] if after is not None else None, len(before[0]), len(before[1]))
 
 
 def found_at_one_percent(subject: Subject, members: np.ndarray, others: np.ndarray) -> Measure:
@@ -127,7 +159,7 @@ def found_at_one_percent(subject: Subject, members: np.ndarray, others: np.ndarr
     if not n or m < needed:
         return missing(id, group, f"needs {needed:,} test instances, there are {m:,}" if n else "there are no such instances", n)
     value = lambda who: tpr_at_fpr(scores(subject, who)[members], scores(subject, who)[others], ALPHA)  # noqa: E731
-    measure = per_model(subject, id, group, value, n=n, resolution=1 / n, null=_binomial_band(n), reliability="weak", reason=WEAK)
+    measure = per_model(subject, id, group, value, n=n, resolution=1 / n, null=binomial_band(n, ALPHA), reliability="weak", reason=WEAK)
     if measure.unlearned is None:
         return measure
     return replace(measure, ci=share_interval(round(measure.unlearned * n), n))
@@ -183,8 +215,8 @@ def curves(subject: Subject, members: np.ndarray, others: np.ndarray) -> dict[st
     return {"roc": {"fpr": at / len(others)} | stacked(subject, drawn)}
 
 
-def _binomial_band(n: int) -> tuple[float, float]:
-    """95 % band of the share of n members that chance finds at a false positive rate ALPHA."""
+def binomial_band(n: int, share: float) -> tuple[float, float]:
+    """95 % band of the share of n instances that are called so where each is with probability `share`."""
     from scipy.stats import binom
 
-    return float(binom.ppf(0.025, n, ALPHA) / n), float(binom.ppf(0.975, n, ALPHA) / n)
+    return float(binom.ppf(0.025, n, share) / n), float(binom.ppf(0.975, n, share) / n)

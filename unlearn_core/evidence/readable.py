@@ -16,7 +16,7 @@ REFERENCES_DIVERGED = "some retrained models diverged and were left out"
 def readable(subject: Subject, *, features: bool) -> tuple[Subject, str | None]:
     """`subject` with only the models that can be measured, and why the unlearned one is missing, if it is.
 
-    features: whether the layers are read too, not only the logits. The memo is shared with `subject`.
+    features: whether the layers are read too, not only the logits. The memo is shared with `subject` as long as no retrained model is left out.
     """
     reason, unlearned = None, subject.unlearned
     if unlearned is not None:
@@ -25,7 +25,7 @@ def readable(subject: Subject, *, features: bool) -> tuple[Subject, str | None]:
         elif not subject.once(("readable", features, "unlearned"), lambda: _finite(unlearned, features)):
             unlearned, reason = None, DIVERGED
     kept = [
-        outputs
+        k
         for k, outputs in enumerate(subject.retrained)
         if subject.once(("readable", features, k), lambda outputs=outputs: _finite(outputs, features))
     ]
@@ -33,7 +33,9 @@ def readable(subject: Subject, *, features: bool) -> tuple[Subject, str | None]:
         return subject, None
     if reason is None:
         reason = REFERENCES_DIVERGED
-    return replace(subject, unlearned=unlearned, retrained=kept), reason
+    # "retrained:1" is another model now, so what is remembered under that name must be kept apart.
+    memo = subject.once(("readable", tuple(kept)), dict) if len(kept) < len(subject.retrained) else subject.memo
+    return replace(subject, unlearned=unlearned, retrained=[subject.retrained[k] for k in kept], memo=memo), reason
 
 
 def explained(findings: Findings, subject: Subject, reason: str | None) -> Findings:

@@ -26,7 +26,7 @@ def score_histograms(
     threshold: float | None = None,
     *,
     groups: tuple[str, str] = ("forget", "test"),
-    x: str = "logit-scaled confidence φ",
+    x: str = "logit-scaled confidence (φ)",
     bins: int = 24,
 ) -> go.Figure:
     """Overlapping histograms of two groups for the original, the unlearned and the mean of the retrained models.
@@ -67,12 +67,12 @@ def score_histograms(
     return fig
 
 
-def auc_rows(measures: list[Measure], labels: list[str]) -> go.Figure:
-    """AUCs with their chance band, the interval of the unlearned value and a tick for every retrained model.
+def auc_rows(measures: list[Measure], labels: list[str], *, x: str = "AUC (0.5 = cannot be told apart)") -> go.Figure:
+    """AUCs or balanced accuracies with their chance band, the interval of the unlearned value and a tick for every retrained model.
 
     measures: such as privacy.auc.forget and privacy.exposure_shift.retain, top to bottom; labels: their names.
     """
-    fig = measure_rows(measures, labels, x="AUC (0.5 = cannot be told apart)", null="chance")
+    fig = measure_rows(measures, labels, x=x, null="chance")
     fig.add_vline(x=0.5, line={"color": GREY, "width": 1, "dash": "dash"}, layer="below")
     shown = [0.35, 0.65]
     for m in measures:
@@ -130,12 +130,12 @@ def split_dots(view: Mapping[str, np.ndarray], measure: Measure) -> go.Figure:
 
 
 def roc_curves(view: Mapping[str, np.ndarray], *, log: bool = False) -> go.Figure:
-    """ROC curves of the confidence threshold as steps, with the chance diagonal.
+    """Members found against false alarms (ROC curves) of the confidence threshold as steps, with the chance diagonal.
 
     view: "roc" of the privacy evidence: fpr [j], original, unlearned [j], retrained [k, j]. log: logarithmic axes, for
     the region of few false alarms; points without any are then left out.
     """
-    fig = figure(x="false positive rate (test instances accused)", y="true positive rate (forgotten found)", height=400)
+    fig = figure(x="share of false alarms (test)", y="share of members found (forgotten)", height=400)
     fpr, least = view["fpr"], view["fpr"][view["fpr"] > 0].min()
     chosen = fpr > 0 if log else np.ones(len(fpr), dtype=bool)
     diagonal = np.geomspace(least, 1, 50) if log else np.array([0.0, 1.0])
@@ -152,7 +152,7 @@ def roc_curves(view: Mapping[str, np.ndarray], *, log: bool = False) -> go.Figur
             legendgroup=who,
             showlegend=who != "retrained" or at == 0,
             line={"color": MODEL_COLOURS[who], "shape": "hv", **style},
-            hovertemplate="FPR %{x:.3f}, TPR %{y:.3f}",
+            hovertemplate="false alarms %{x:.1%}, found %{y:.1%}",
         )
     if log:
         low = float(np.log10(least))
@@ -175,7 +175,7 @@ def _rates(values: Mapping[tuple[str, str], np.ndarray], who: str, groups: tuple
     if threshold is None:
         return ""
     found, accused = (np.mean(values[who, group] > threshold) for group in groups)
-    return f"<br><sub>TPR {found:.0%}, FPR {accused:.0%}</sub>"
+    return f"<br><sub>{found:.0%} found, {accused:.0%} false alarms</sub>"
 
 
 def _bar(colour: str, hatch: str) -> dict:

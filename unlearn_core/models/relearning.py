@@ -27,7 +27,7 @@ def relearn(
     A copy is trained, with the optimiser and weight decay of the recipe in `params` at a constant quarter of its learning rate, in its batches
     or in halves of a set that fits one. Standardisation, BatchNorm statistics and dropout stay as in evaluation, so that models start from
     what they answer now. seed: the order of the instances; the same seed gives the same race.
-    Relearn time: Golatkar et al., arXiv:1911.04933, section 6.
+    Relearn time: Golatkar et al., arXiv:1911.04933.
     """
     model, rows = copy.deepcopy(model), torch.as_tensor(np.asarray(forget), device=device)
     generator, size = torch.Generator().manual_seed(seed), min(params["batch"], -(-len(rows) // LEAST_STEPS))

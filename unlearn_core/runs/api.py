@@ -145,6 +145,9 @@ def delete_run(store: Store, key: str) -> None:
     """Remove a run with its results, and its retrained models unless another run compares with them."""
     job = store.job(key)
     store.delete(key)
+    for other in store.jobs("plane", "audit"):
+        if other.key.startswith(f"{key}-"):
+            store.delete(other.key)
     for kind in ("planes", "audits"):
         store.discard(kind, f"{key}-*")
     try:
@@ -209,7 +212,8 @@ def _again(store: Store, key: str, kind: str, spec: dict, title: str) -> Job:
 def audited(run: Run, audit: Audit) -> Run:
     """The run with what its audit found in the place of what was not computed."""
     found = {measure.id: measure for measure in audit.measures}
-    return replace(run, measures=[found.get(m.id, m) for m in run.measures], views=run.views | audit.views)
+    measures = [found.pop(m.id, m) for m in run.measures]  # a run of an earlier version lacks some
+    return replace(run, measures=[*measures, *found.values()], views=run.views | audit.views)
 
 
 def load_audit(store: Store, spec: AuditSpec) -> Audit | None:

@@ -19,6 +19,7 @@ from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence.across import probe
 from unlearn_core.evidence.base import MIN_RETRAINS, Findings, Subject
+from unlearn_core.evidence.forgetting_quality import LEAST
 from unlearn_core.evidence.logits import log_softmax
 from unlearn_core.models import ensemble, relearning, storage, training
 from unlearn_core.models.classifier import Classifier
@@ -154,12 +155,14 @@ class Pipeline:
             # As for the original: instances that this model never saw and that nobody asks to forget, as many as there.
             unseen = np.setdiff1d(known, np.concatenate([ids, run.forget]))
             heldout = np.random.default_rng(seeds.derive("shadow-heldout", k)).permutation(unseen)[: len(dataset.splits.heldout)]
-            model = self._read(folder / "model.safetensors", run, dataset)
-            found = applying.apply(model, dataset, run, applying.Part(ids, forget, np.sort(heldout)), declared, without_curves(progress))
+            model, part = self._read(folder / "model.safetensors", run, dataset), applying.Part(ids, forget, np.sort(heldout))
+            # One seed for all would make what it draws, such as first weights, a mark of having been unlearned.
+            own = replace(run, seed=seeds.derive("shadow", run.seed, k))
+            found = applying.apply(model, dataset, own, part, declared, without_curves(progress))
             done[k] = training.predict(found.model, dataset.inputs, device)
-        again = []
-        for k in range(len(loaded.retrained) // 2):
-            progress = reporter.stage(f"running the method with seed {k + 1}", 0.8 + 0.15 * k / (len(loaded.retrained) // 2), 0.95)
+        again, more = [], len(loaded.retrained) // 2
+        for k in range(more if more >= LEAST else 0):  # fewer say nothing
+            progress = reporter.stage(f"running the method with seed {k + 1}", 0.8 + 0.15 * k / more, 0.8 + 0.15 * (k + 1) / more)
             other = replace(run, seed=seeds.derive("again", run.seed, k))
             found = applying.apply(
                 loaded.original.model, dataset, other, applying.Part.of(dataset, run), declared, without_curves(progress)

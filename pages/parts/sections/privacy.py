@@ -24,7 +24,7 @@ def draw(run: Run, found: Original) -> None:
         icon=":material/info:",
     )
     _scores(run)
-    block(run, "privacy.auc", _rows(run, {"privacy.auc": "forgotten or<br>never seen"}))
+    block(run, "privacy.auc", _rows(run, "privacy.auc"))
     left, right = st.columns(2, gap="large")
     with left:
         attack = run.measure("privacy.lr_attack.forget")
@@ -38,9 +38,9 @@ def draw(run: Run, found: Original) -> None:
     st.markdown("#### Did forgetting expose others?")
     left, right = st.columns(2, gap="large")
     with left:
-        block(run, "privacy.exposure_shift", _rows(run, {"privacy.exposure_shift": "retained or<br>never seen"}))
+        block(run, "privacy.exposure_shift", _rows(run, "privacy.exposure_shift"))
     with right:
-        block(run, "population.exposure_shift", _rows(run, {"population.exposure_shift": "neighbour or<br>never seen"}))
+        block(run, "population.exposure_shift", _rows(run, "population.exposure_shift"))
 
 
 def _scores(run: Run) -> None:
@@ -67,19 +67,19 @@ def _more(run: Run) -> None:
     )
     left, right = st.columns(2, gap="large")
     with left:
-        block(run, "population.entropy", _rows(run, {"population.entropy": "entropy"}))
-        block(run, "population.gap", _rows(run, {"population.gap": "right answer"}, x=GUESS))
+        block(run, "population.entropy", _rows(run, "population.entropy"))
+        block(run, "population.gap", _rows(run, "population.gap", x=GUESS))
     with right:
-        block(run, "population.modified_entropy", _rows(run, {"population.modified_entropy": "modified<br>entropy"}))
-        block(run, "population.class_threshold", _rows(run, {"population.class_threshold": "threshold<br>by class"}, x=GUESS))
+        block(run, "population.modified_entropy", _rows(run, "population.modified_entropy"))
+        block(run, "population.class_threshold", _rows(run, "population.class_threshold", x=GUESS))
     view = run.views.get("svc")
     block(run, "population.svc_efficacy", view and population_figures.svc_shares(view), data=view and _svc(view))
 
 
-def _rows(run: Run, labels: dict[str, str], **axis: str) -> go.Figure | None:
-    """Rows of the families in `labels` that have a value; None if none has."""
-    drawn = [(m, name) for family, name in labels.items() for m in run.family(family) if m.unlearned is not None]
-    return privacy_figures.auc_rows([m for m, _ in drawn], [name for _, name in drawn], **axis) if drawn else None
+def _rows(run: Run, family: str, **axis: str) -> go.Figure | None:
+    """The measures of a family that have a value, with their chance bands; None if none has. The title above names them."""
+    drawn = [m for m in run.family(family) if m.unlearned is not None]
+    return privacy_figures.auc_rows(drawn, [""] * len(drawn), **axis) if drawn else None
 
 
 def _svc(view: dict[str, np.ndarray]) -> pd.DataFrame:
