@@ -37,7 +37,7 @@ def forget_of(dataset, count=12):
 def test_declarations_say_what_a_person_needs(name):
     declared = methods.info(name)
     assert declared.goal in ("undo", "misclassify")
-    assert set(declared.needs) <= {"retain", "heldout", "train"}
+    assert set(declared.needs) <= {"retain", "heldout", "train", "never_seen"}
     assert declared.summary and declared.paper and declared.cost and declared.limits
     assert ("alpha" in {param.name for param in declared.params}) == bool(declared.alpha)
 

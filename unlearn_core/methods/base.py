@@ -22,7 +22,8 @@ class Task:
     model: a copy of the original that the method may change. x [N, *shape], y [N]: all instances on
     the device; the id tensors below say which of them the method may use, and a split that the
     method did not declare under `needs` is None. share: |forget| / |train|.
-    train(seed): a fresh model of the original's recipe on the retain set.
+    train(seed): a fresh model of the original's recipe on the retain set. never_seen [|forget|, C]: log-probabilities that shadow
+    models which never saw each forgotten instance predict for it; they come from a pool's choosing half of `params["pool"]` models.
     watch(model): reports live accuracy, and is True when retained accuracy collapsed (below half of the
     original's, or close to always answering the most frequent class); methods that take steps stop then. chosen: what "auto" became, for the
     record. notes: sentences for the person.
@@ -41,6 +42,7 @@ class Task:
     train: Callable[[int], Classifier] | None
     progress: Progress
     watch: Callable[[Classifier], bool]
+    never_seen: Tensor | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -50,7 +52,7 @@ class Method:
     """Declaration of an unlearning method.
 
     goal: "undo" (be like the model that never saw the points) or "misclassify" (get them wrong).
-    needs: any of "retain", "heldout", "train" (may train from scratch). alpha: what the parameter
+    needs: any of "retain", "heldout", "train" (may train from scratch), "never_seen" (declare a parameter `pool`). alpha: what the parameter
     `alpha` means, "" for methods without a strength control; α values of different methods are never
     comparable. cost: in words, against one retraining. version changes whenever results do.
     """

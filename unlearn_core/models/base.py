@@ -22,6 +22,8 @@ class ModelInfo:
     `build(input_shape, classes, params) -> Classifier` draws fresh weights from torch's global seed.
     params hold the architecture's own choices and the training recipe (see `recipe`). version changes
     whenever the same parameters give another network.
+    `train(info, dataset, params, ids, seed, device, progress, after_epoch) -> Classifier`: where the usual recipe is not
+    how this model is trained (shards with checkpoints, a convex problem solved to the end); then params need none of `recipe`.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ModelInfo:
     params: tuple[Param, ...]
     order: int = 100
     version: int = 1
+    train: Callable[..., Classifier] | None = None
 
 
 def recipe(*, epochs: int, batch: int = 64, lr: float = 1e-3, weight_decay: float = 1e-4) -> tuple[Param, ...]:

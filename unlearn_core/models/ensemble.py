@@ -66,6 +66,8 @@ def plan(info: ModelInfo, dataset: Dataset, params: dict[str, Any], subsets: Seq
     Measures each way for some hundredths of a second, unless this process has done so before for this
     architecture, kind of input and device.
     """
+    if info.train:  # a way of training of its own, which nobody knows how to cut into steps
+        return Plan(Way(False, 1, 1, torch.get_num_threads()), len(subsets), float("nan"), {})
     x, y = training.tensors(dataset, device)
     model = training.fresh(info, dataset, params, 0, device)
     longest = max(subsets, key=len)
@@ -118,8 +120,11 @@ def train_chunk(chunk: Chunk, dataset: Dataset, progress: training.Progress = tr
 
     Depends on nothing but its arguments. `progress` gets 0..1 of this chunk; what it raises ends the training.
     """
-    models = _draw(chunk, dataset)
-    _train(chunk, models, *training.tensors(dataset, chunk.device), progress)
+    if chunk.info.train:
+        models = list(_by_themselves(chunk.info, dataset, chunk.params, chunk.subsets, chunk.seeds, chunk.device, progress))
+    else:
+        models = _draw(chunk, dataset)
+        _train(chunk, models, *training.tensors(dataset, chunk.device), progress)
     return [{name: value.cpu() for name, value in model.state_dict().items()} for model in models]
 
 
@@ -150,12 +155,34 @@ def train_many(
     chosen = chosen or plan(info, dataset, params, subsets, device)
     log.info("%s on %s, %s: %s", info.name, dataset.name, device, chosen)
     kept: dict[int, Classifier] = {}
+    if info.train:
+        for k, model in enumerate(_by_themselves(info, dataset, params, subsets, seeds, device, progress)):
+            (found or kept.__setitem__)(k, model)
+        return [kept[k] for k in sorted(kept)]
     work = chunks(info, dataset, params, subsets, seeds, device, chosen.way)
     for done in _run(work, dataset, chosen.way, progress):
         for k, model in done:
             (found or kept.__setitem__)(k, model)
     progress(1.0)
     return [kept[k] for k in sorted(kept)]
+
+
+def _by_themselves(
+    info: ModelInfo,
+    dataset: Dataset,
+    params: dict[str, Any],
+    subsets: Sequence[np.ndarray],
+    seeds: Sequence[int],
+    device: str,
+    progress: training.Progress,
+) -> Iterator[Classifier]:
+    """Models with a way of training of their own, one after another."""
+    for k, (ids, seed) in enumerate(zip(subsets, seeds, strict=True)):
+
+        def part(fraction: float, k: int = k, **curves: float) -> None:
+            progress((k + fraction) / len(subsets))
+
+        yield training.train(info, dataset, params, ids, seed, device, part)
 
 
 def _run(work: list[Chunk], dataset: Dataset, way: Way, progress: training.Progress) -> Iterator[list[tuple[int, Classifier]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 
@@ -39,13 +40,18 @@ class Way:
 class Plan:
     """How `models` models will be trained.
 
-    seconds: expected for all of them while no other program needs the processor. measured: the same for every way that was tried.
+    seconds: expected for all of them while no other program needs the processor, NaN where nobody measured. measured: the same for every way that was tried.
     """
 
     way: Way
     models: int
     seconds: float
     measured: dict[Way, float]
+
+    @property
+    def words(self) -> str:
+        """How, and about how long."""
+        return f"{self.way}" + ("" if math.isnan(self.seconds) else f", about {self.seconds:.1f} s")
 
     @property
     def each(self) -> float:

@@ -38,6 +38,22 @@ class Shadows:
     again: np.ndarray | None = None
 
 
+def never_seen(shadows: Shadows, ids: np.ndarray) -> np.ndarray:
+    """Log-probabilities [n, C] float32 of the mean logits of the shadows that never saw each instance.
+
+    Logits, not probabilities, are averaged: shadows miss an instance alone while retrained models miss all of them together, and the
+    geometric mean comes closer to those. Raises BadInput where an instance was left out by no shadow.
+    """
+    out = ~shadows.keep[:, ids]
+    if not out.any(axis=0).all():
+        raise BadInput("pool", "some instances were seen by every shadow model that gives targets.", "Ask for more shadow models.")
+    logits = shadows.logits[:, ids].astype(np.float64)
+    logits -= logits.mean(axis=-1, keepdims=True)
+    mean = (logits * out[..., None]).sum(axis=0) / out.sum(axis=0)[:, None]
+    mean -= mean.max(axis=-1, keepdims=True)
+    return (mean - np.log(np.exp(mean).sum(axis=-1, keepdims=True))).astype(np.float32)
+
+
 def universe(splits: Splits, name: str = "all") -> np.ndarray:
     """The instances that subsets are drawn from, sorted ids. Population points are in none, so they stay unseen by every model."""
     if name == "train":

@@ -16,6 +16,7 @@ from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
 from unlearn_core.models import training
 from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.pool import Shadows, never_seen
 from unlearn_core.runs.spec import RunSpec
 
 GUARD_SAMPLE = 512
@@ -62,9 +63,18 @@ def from_scratch(
 
 
 def apply(
-    model: Classifier, dataset: Dataset, spec: RunSpec, part: Part, declared: methods.Method, progress: training.Progress = training.silent
+    model: Classifier,
+    dataset: Dataset,
+    spec: RunSpec,
+    part: Part,
+    declared: methods.Method,
+    progress: training.Progress = training.silent,
+    shadows: Shadows | None = None,
 ) -> Unlearned:
-    """Run the method `declared` on a copy of `model`, with the parameters and seed of `spec`. Raises BadInput where it lacks what it needs."""
+    """Run the method `declared` on a copy of `model`, with the parameters and seed of `spec`; shadows: of the choosing half, for its targets.
+
+    Raises BadInput where it lacks what it needs.
+    """
     x, y = training.tensors(dataset, spec.device)
 
     def ids(values: np.ndarray) -> torch.Tensor:
@@ -117,6 +127,7 @@ def apply(
         seed=seeds.derive("method", spec.seed),
         device=spec.device,
         train=anew if "train" in declared.needs else None,
+        never_seen=torch.as_tensor(never_seen(shadows, part.forget), device=spec.device) if "never_seen" in declared.needs else None,
         progress=remember,
         watch=watch,
     )

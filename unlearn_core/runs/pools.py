@@ -65,7 +65,7 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
     if missing:
         rows = [parts[role][k] for role, k in missing]
         plan = ensemble.plan(info, dataset, params, rows, spec.device)
-        way = f"{plan.way}, about {plan.seconds:.1f} s"
+        way = plan.words
 
         def keep(place: int, model) -> None:
             key = spec.member_key(*missing[place])
