@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearn_core import data, methods, models
+from unlearn_core import data, evidence, methods, models
 from unlearn_core.__main__ import main
 from unlearn_core.data.forget import ForgetSet
 
@@ -151,6 +151,27 @@ def test_without_json_a_person_reads_text(ask):
     assert status == 0 and "retrain" in out.lower() and "{" not in out
 
 
+WINE = ["run", "--dataset", "wine", "--model", "softmax", "--model-param", "epochs=5", "--forget", "random:10", "--method", "finetune"]
+
+
+def test_an_audit_with_shadow_models(capsys, tmp_path):
+    given = [*WINE, "--method-param", "epochs=1", "--store", tmp_path, "--retrains", "8", "--pool", "16", "--json"]
+    status, out, err = call(capsys, *given, "--u-lira")
+    assert status == 0, err
+    result = strict(out)
+    found = {item["id"].split(".")[1]: item for item in result["evidence"] if item["id"].startswith("shadows.")}
+    assert set(found) == {definition.id.removeprefix("shadows.") for definition in evidence.registry()["shadows"].definitions}
+    assert all(item["unlearned"] is not None or item["reason"] for item in found.values())
+    for name in ("lira_online", "lira_offline", "rmia_online", "rmia_offline", "u_lira", "u_lira_retrain", "looks_forgotten"):
+        assert 0 <= found[name]["unlearned"] <= 1, name
+    assert len(found["lira_online"]["retrained"]["values"]) == 8 and found["forgetting_quality"]["unlearned"] >= 0
+    assert "16 shadow models" in err and "running the method on shadow 8 of 8" in err and "attacking with shadow models" in err
+    assert call(capsys, *given, "--u-lira")[1] == out
+    # Without U-LiRA the pool is there already, and a person reads about it.
+    status, out, err = call(capsys, *given[:-1])
+    assert status == 0 and "shadow" in out.lower() and "{" not in out and "on shadow" not in err and "training 16" not in err
+
+
 def test_forgetting_a_whole_class_warns(ask):
     status, out, _ = ask("--forget", "class:upper", "--method", "retrain", "--json")
     assert status == 0
@@ -212,6 +233,13 @@ BAD = {
     "retrains negative": (["--retrains", "-1"], "retrains: -1 is not possible. Give a whole number from 0 to 64."),
     "retrains too many": (["--retrains", "65"], "retrains: 65 is not possible."),
     "retrains no integer": (["--retrains", "few"], "retrains: 'few' is not a whole number."),
+    "pool odd": (["--pool", "7"], "pool: 7 models cannot be split into two halves that say something. Give an even number from 8."),
+    "pool too large": (["--pool", "1000"], "pool: 1000 is not possible. Give a whole number from 0 to 512."),
+    "pool no integer": (["--pool", "some"], "pool: 'some' is not a whole number. Write for example --pool 3."),
+    "u-lira without pool": (
+        ["--u-lira"],
+        "u_lira: U-LiRA runs the method on shadow models, and none are asked for. Ask for a pool, say of 64.",
+    ),
     "device": (["--device", "tpu"], "device: 'tpu' is not available here. Choose one of: auto"),
     "method parameter": (["--method-param", "speed=3"], "speed: nabla_tau has no such parameter. Known parameters: alpha"),
     "method parameter's value": (["--method-param", "passes=0"], "passes: 0.0 is out of range. Give a number from 0.1 to 100"),

@@ -14,7 +14,7 @@ from unlearn_core.runs.originals import Original
 from unlearn_core.runs.pools import Table
 from unlearn_core.runs.spec import AuditSpec, PoolSpec
 
-COUNTS = (16, 32, 64, 128, 256)
+COUNTS = (32, 64, 128, 256)
 USUAL = 64
 COLUMNS = {"memorisation": "memorisation", "difficulty": "expected difficulty", "exposure": "exposure"}
 MEANING = {
@@ -42,8 +42,9 @@ def usual(found: Original) -> int:
     return there.spec.members if there else USUAL
 
 
-def members_field(place, found: Original, key: str) -> int:
-    there = usual(found)
+def members_field(place, found: Original, key: str, first: int | None = None) -> int:
+    """first: the number to begin with; that of the largest stored pool if left out."""
+    there = first or usual(found)
     options = sorted({*COUNTS, there})
     return place.selectbox(
         "Shadow models",

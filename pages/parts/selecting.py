@@ -110,7 +110,7 @@ def _exposed(state: Studio, found: Original) -> None:
     )
     k = right.number_input("How many", 1, len(found.ids) - 1, min(50, len(found.ids) - 1), key="exposed.count")
     score = there.arrays[what]
-    ids = found.ids[np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")[:k]]
+    ids = found.ids[np.argsort(-score, kind="stable")[: min(k, np.isfinite(score).sum())]]  # NaN, where no shadow can tell, comes last
     add.button(
         "Add",
         key="exposed.add",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evidence.subjects import Net, make_subject
+from evidence import subjects
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -26,7 +26,7 @@ def logits_of(phi, labels):
     return z
 
 
-def planted(gain=3.0, k=32, retrains=4, unlearned="noop", test=200, seed=0, share=0.6, **settings):
+def planted(gain=3.0, k=32, retrains=4, unlearned="noop", test=200, seed=0, share=0.6):
     """Models whose φ on instance i is N(μᵢ, 1), raised by `gain` where they saw it; the forget set is the first FORGET of 300 for training."""
     rng = np.random.default_rng(seed)
     cuts = np.cumsum([300, 30, 30, test, 100])
@@ -49,7 +49,7 @@ def planted(gain=3.0, k=32, retrains=4, unlearned="noop", test=200, seed=0, shar
     return Subject(
         labels=labels, class_names=("a", "b"), modality="points", inputs=np.zeros((cuts[-1], 2)), splits=splits, forget=forget,
         original=original, unlearned=original if unlearned == "noop" else model(retain), retrained=[model(retain) for _ in range(retrains)],
-        predict=None, head=None, shadows=Shadows(logits_of(phi(keep), labels), keep), settings={"retrains": retrains, **settings},
+        predict=None, head=None, shadows=Shadows(logits_of(phi(keep), labels), keep), settings={"retrains": retrains, "mean": mean},
     )  # fmt: skip
 
 
@@ -57,8 +57,7 @@ def with_method(subject, shift, again=None, seed=5):
     """The subject with shadows on which a method ran: what they knew of the forget set is gone, and another `shift` of φ."""
     rng, rows, here = np.random.default_rng(seed), subject.forget, subject.shadows
     phi = np.stack([logit_scaled_confidence(one, subject.labels) for one in here.logits])
-    never = np.where(here.keep, np.nan, phi)
-    fresh = np.nanmean(never, axis=0) + rng.standard_normal(phi.shape) + shift
+    fresh = subject.settings["mean"] + rng.standard_normal(phi.shape) + shift
     phi[:, rows] = np.where(here.keep, fresh, phi)[:, rows]
     more = None if again is None else np.stack([subject.retrained[0].logits + rng.normal(0, 1, (1, 2)) for _ in range(again)])
     return replace(subject, shadows=replace(here, unlearned=logits_of(phi, subject.labels), again=more), memo={})
@@ -350,21 +349,47 @@ def test_without_retrained_models_the_pool_is_not_checked():
 
 def test_a_pool_too_small_for_verdicts_says_so():
     """Fewer than two shadows never saw an instance: no bell, so nothing to check, and no failure either."""
-    found = measured(planted(k=4, share=0.8))
+    subject = planted(k=4, share=0.8)
+    found = measured(subject)
+    assert found["rmia_offline"].unlearned is not None and "not enough models" in found["told_apart"].reason
+    subject.shadows.keep[:, subject.splits.population] = True
+    found = measured(replace(subject, memo={}))
     assert found["told_apart"].unlearned is None and found["over_forgotten"].unlearned is None
     assert "not enough models" in found["told_apart"].reason and "Not checked: too few shadow models" in found["told_apart"].reason
 
 
 @pytest.fixture(scope="module")
 def moons():
-    """Mislabelled moons, scikit-learn nets all through: the subject of a no-op and that of an exact retraining."""
-    found = {kind: make_subject(retrains=4, unlearned=kind, forget=12) for kind in ("noop", "retrain")}
+    """Mislabelled moons, learned by nets with random features: the measures of a no-op and those of an exact retraining."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subjects, "Net", RandomFeatures)
+        found = {kind: subjects.make_subject(retrains=6, unlearned=kind, forget=20) for kind in ("noop", "retrain")}
     subject = found["noop"]
     ids = pool.universe(subject.splits)
-    parts = pool.subsets(ids, round(0.6 * len(ids)), 32, "judge", 0)
-    nets = [Net(subject.inputs[part], subject.labels[part], 500 + k) for k, part in enumerate(parts)]
+    parts = pool.subsets(ids, round(0.7 * len(ids)), 32, "judge", 0)
+    nets = [RandomFeatures(subject.inputs[part], subject.labels[part], 500 + k) for k, part in enumerate(parts)]
     half = Shadows(np.stack([net.predict(subject.inputs) for net in nets]), pool.membership(parts, len(subject.labels)))
     return {kind: measured(replace(one, shadows=half)) for kind, one in found.items()}
+
+
+class RandomFeatures:
+    """A net with a fixed random hidden layer, wide enough to learn wrong labels by heart."""
+
+    def __init__(self, inputs, labels, seed):
+        rng = np.random.default_rng(seed)
+        self.weights, self.phases = rng.normal(0, 5, (2, 200)), rng.uniform(0, 7, 200)
+        hidden = self.hidden(inputs)
+        self.out = np.linalg.solve(hidden.T @ hidden + 0.3 * np.eye(200), hidden.T @ (8.0 * labels - 4))
+
+    def hidden(self, inputs):
+        return np.cos(inputs @ self.weights + self.phases) / 4
+
+    def predict(self, inputs):
+        z = self.hidden(inputs) @ self.out
+        return np.stack([0 * z, z], axis=1).astype(np.float32)
+
+    def outputs(self, inputs):
+        return Outputs(self.predict(inputs), {})
 
 
 def test_real_nets_keep_mislabelled_points_unless_they_are_retrained(moons):

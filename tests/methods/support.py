@@ -1,11 +1,13 @@
 """Running one method on one dataset without store or evidence, and AdamW on softmax regression written out in numpy."""
 
 import copy
+import json
+from functools import cache
 
 import numpy as np
 
-from unlearn_core import methods, models
-from unlearn_core.models import training
+from unlearn_core import data, methods, models
+from unlearn_core.models import pool, training
 from unlearn_core.params import resolve
 from unlearn_core.runs import applying
 from unlearn_core.runs.spec import OriginalSpec, RunSpec
@@ -24,9 +26,21 @@ def apply(trained, dataset, forget, method, seed=0, progress=training.silent, **
     spec = OriginalSpec.make(dataset.name, name, model_params=given)
     run = RunSpec.make(spec, dataset.hash, dataset.splits.train, len(dataset), forget, declared.name, params, seed)
     before = copy.deepcopy(model)
-    done = applying.apply(model, dataset, run, applying.Part.of(dataset, run), declared, progress)
+    half = _shadows(dataset.name, name, json.dumps(given)) if "never_seen" in declared.needs else None
+    done = applying.apply(model, dataset, run, applying.Part.of(dataset, run), declared, progress, half)
     assert same(before, model)  # a method works on a copy
     return done.model, done.chosen, done.notes
+
+
+@cache
+def _shadows(dataset_name, name, params, members=12):
+    dataset, info = data.load(dataset_name), models.info(name)
+    rows = pool.subsets(pool.universe(dataset.splits), pool.size(dataset.splits), members, pool.CHOOSE, 0)
+    given = json.loads(params) | {"epochs": 5}
+    trained = [training.train(info, dataset, given, ids, k, "cpu") for k, ids in enumerate(rows)]
+    return pool.Shadows(
+        np.stack([training.predict(model, dataset.inputs, "cpu") for model in trained]), pool.membership(rows, len(dataset))
+    )
 
 
 def same(a, b):

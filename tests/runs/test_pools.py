@@ -239,3 +239,8 @@ def test_a_request_survives_json():
     spec = PoolSpec.make(ORIGINAL, DATASET.hash, 32, "train", 0.75, seed=3)
     back = PoolSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
     assert back == spec and back.key == spec.key
+
+
+def test_a_pool_of_other_data_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no longer has the contents"):
+        pools.prepare(Store(tmp_path), replace(SPEC, dataset_hash="00ff"), Reporter())

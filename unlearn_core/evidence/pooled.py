@@ -14,6 +14,7 @@ from unlearn_core.evidence.base import Measure, Subject, awaited, retrained_band
 from unlearn_core.evidence.pool_attacks import Bell
 
 VARIANCE = "nig"
+USUAL_A = 0.3  # of RMIA offline, where nothing is there to tune it on
 NAMES = {"told_apart": verdicts.STILL, "over_forgotten": verdicts.OVER}
 
 
@@ -57,9 +58,11 @@ class Pooled:
     def _tuned(self) -> float:
         """`a` of RMIA offline, tuned on the first shadow against the others: tuning on the attacked model would leak."""
         z, p = self.subject.splits.population, confidence_of(self.phi)
-        universe = self.keep.any(axis=0)
-        rest = p[1:][:, universe], self.keep[1:][:, universe]
-        return pool_attacks.tune_rmia_offline(p[0][universe], self.keep[0][universe], *rest, p[0][z], p[1:][:, z])
+        member, others = self.keep[0], self.keep[1:]
+        known = self.keep.any(axis=0) & ~others.all(axis=0)
+        if not (known & member).any() or not (known & ~member).any():
+            return USUAL_A
+        return pool_attacks.tune_rmia_offline(p[0][known], member[known], p[1:][:, known], others[:, known], p[0][z], p[1:][:, z])
 
     @property
     def forgotten(self) -> np.ndarray:

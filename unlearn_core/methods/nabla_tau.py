@@ -28,6 +28,11 @@ def objective(alpha: float, unseen: float, forget_loss: Tensor, retain_loss: Ten
     return alpha * (unseen - forget_loss).clamp(min=0).square() + (1 - alpha) * retain_loss
 
 
+def auto_batch(passes: float, retain: int) -> int:
+    """Retained instances per step such that `passes` over the retain set give about AUTO_STEPS steps or more."""
+    return int(min(PAPER_BATCH, max(8, passes * retain / AUTO_STEPS)))
+
+
 def plan(params: dict, forget: int, retain: int) -> dict:
     """Resolve "auto" into alpha, batch sizes, number of forget epochs and learning rate.
 
@@ -39,7 +44,7 @@ def plan(params: dict, forget: int, retain: int) -> dict:
     passes = params["passes"] if params["passes"] != AUTO else PAPER_PASSES if paper else AUTO_PASSES
     batch = params["batch"]
     if batch == AUTO:
-        batch = PAPER_BATCH if paper else int(min(PAPER_BATCH, max(8, passes * retain / AUTO_STEPS)))
+        batch = PAPER_BATCH if paper else auto_batch(passes, retain)
     forget_batch = min(forget, PAPER_BATCH if paper else max(batch, 64))
     rule = 5 / 3 * forget / (forget + retain)
     alpha = params["alpha"] if params["alpha"] != AUTO else rule if paper else max(AUTO_ALPHA, rule)

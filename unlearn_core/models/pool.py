@@ -21,6 +21,8 @@ UNIVERSES = {
     "all": "every split but population: subsets as large as the training split, each instance left out by some",
     "train": "the training split alone: subsets are smaller than what the original learned",
 }
+LIKENESS = 0.1  # cosine distance over which another instance's support fades
+RIDGE = 3.0
 SMALLER = 7 / 8  # the usual share where subsets cannot be as large as the training split
 
 
@@ -38,20 +40,41 @@ class Shadows:
     again: np.ndarray | None = None
 
 
-def never_seen(shadows: Shadows, ids: np.ndarray) -> np.ndarray:
-    """Log-probabilities [n, C] float32 of the mean logits of the shadows that never saw each instance.
+def never_seen(shadows: Shadows, ids: np.ndarray, features: np.ndarray | None = None) -> np.ndarray:
+    """Log-probabilities [n, C] float32 that models which saw none of `ids` are expected to predict for each of them.
 
-    Logits, not probabilities, are averaged: shadows miss an instance alone while retrained models miss all of them together, and the
-    geometric mean comes closer to those. Raises BadInput where an instance was left out by no shadow.
+    A shadow misses single instances, a retrained model all of them together, and instances that were picked for something they
+    share support each other. So each instance's logits are regressed, over the shadows, on whether the shadow saw it and on how much
+    of the rest of the set it saw, weighted by likeness; the prediction is for neither. features [n, d]: representation that likeness
+    is measured in (cosine, centred); None: nothing but the mean logits of the shadows that never saw the instance. Linear in
+    membership as datamodels are (Ilyas et al., arXiv:2202.00622; used to unlearn by Georgiev et al., arXiv:2410.23232).
+    Raises BadInput where an instance was left out by no shadow.
     """
-    out = ~shadows.keep[:, ids]
-    if not out.any(axis=0).all():
+    keep = shadows.keep[:, ids].astype(np.float64)
+    if keep.all(axis=0).any():
         raise BadInput("pool", "some instances were seen by every shadow model that gives targets.", "Ask for more shadow models.")
     logits = shadows.logits[:, ids].astype(np.float64)
     logits -= logits.mean(axis=-1, keepdims=True)
-    mean = (logits * out[..., None]).sum(axis=0) / out.sum(axis=0)[:, None]
-    mean -= mean.max(axis=-1, keepdims=True)
-    return (mean - np.log(np.exp(mean).sum(axis=-1, keepdims=True))).astype(np.float32)
+    if features is None:
+        out = (1 - keep)[..., None]
+        found = (logits * out).sum(axis=0) / out.sum(axis=0)
+    else:
+        unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        likeness = np.exp((unit @ unit.T - 1) / LIKENESS)
+        np.fill_diagonal(likeness, 0)
+        found = np.stack([_of_neither(keep[:, i], keep @ likeness[i], logits[:, i]) for i in range(len(ids))])
+    found -= found.max(axis=-1, keepdims=True)
+    return (found - np.log(np.exp(found).sum(axis=-1, keepdims=True))).astype(np.float32)
+
+
+def _of_neither(own: np.ndarray, support: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Prediction [C] at own = support = 0 of the ridge regression of logits [K, C] on both [K]; only the support is shrunk."""
+    x = np.stack([own, support], axis=1)
+    x = x / np.maximum(x.std(axis=0), 1e-9)
+    middle, mean = x.mean(axis=0), logits.mean(axis=0)
+    centred = x - middle
+    slope = np.linalg.solve(centred.T @ centred + np.diag([1e-9, RIDGE]), centred.T @ (logits - mean))
+    return mean - middle @ slope
 
 
 def universe(splits: Splits, name: str = "all") -> np.ndarray:

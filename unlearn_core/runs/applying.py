@@ -115,6 +115,7 @@ def apply(
         # The guard-rail is for damage; a model that starts from nothing has none yet.
         return from_scratch(spec, dataset, part.retain, seed, remember, lambda model: bool(look(model) < 0))
 
+    begun = time.perf_counter()
     task = methods.Task(
         model=copy.deepcopy(model),
         x=x,
@@ -127,12 +128,18 @@ def apply(
         seed=seeds.derive("method", spec.seed),
         device=spec.device,
         train=anew if "train" in declared.needs else None,
-        never_seen=torch.as_tensor(never_seen(shadows, part.forget), device=spec.device) if "never_seen" in declared.needs else None,
+        never_seen=_targets(model, dataset, spec, part, shadows) if "never_seen" in declared.needs else None,
         progress=remember,
         watch=watch,
     )
-    begun = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
         found = declared.run(task)
     return Unlearned(found.eval(), task.chosen, task.notes + stopped, time.perf_counter() - begun - state["looking"])
+
+
+def _targets(model: Classifier, dataset: Dataset, spec: RunSpec, part: Part, shadows: Shadows) -> torch.Tensor:
+    """Never-seen log-probabilities of the forget set, likeness being that of the model before unlearning."""
+    features = training.read(model, dataset.inputs[part.train], spec.device).features
+    features = (features - features.mean(axis=0))[np.searchsorted(part.train, part.forget)]
+    return torch.as_tensor(never_seen(shadows, part.forget, features), device=spec.device)

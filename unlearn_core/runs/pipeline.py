@@ -25,10 +25,10 @@ from unlearn_core.models import ensemble, relearning, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose
 from unlearn_core.models.outputs import Outputs
-from unlearn_core.models.pool import JUDGE, Shadows
+from unlearn_core.models.pool import CHOOSE, JUDGE, Shadows
 from unlearn_core.runs import applying, originals, pools
 from unlearn_core.runs.progress import Reporter, without_curves
-from unlearn_core.runs.spec import AuditSpec, OriginalSpec, RunSpec, plane_key
+from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, plane_key
 from unlearn_core.runs.store import Store, pack, unpack
 
 UNCHANGED = 0.01
@@ -76,8 +76,9 @@ class Pipeline:
         self.runs.pop(spec.key, None)
         loaded = self._loaded(spec, reporter)
         declared = methods.info(spec.method)
+        part, targets = applying.Part.of(loaded.dataset, spec), self._targets(spec, loaded.dataset, reporter)
         progress = reporter.stage(declared.title, 0.1, 0.7)
-        done = applying.apply(loaded.original.model, loaded.dataset, spec, applying.Part.of(loaded.dataset, spec), declared, progress)
+        done = applying.apply(loaded.original.model, loaded.dataset, spec, part, declared, progress, targets)
         loaded.unlearned = Member(done.model, training.read(done.model, loaded.dataset.inputs, spec.device))
         _check_finite(loaded)
         notes = [*done.notes, *_whole_classes(loaded), *_unchanged(loaded, declared)]
@@ -145,7 +146,7 @@ class Pipeline:
         dataset, run, device = loaded.dataset, spec.run, spec.run.device
         declared, many = methods.info(run.method), len(half.logits)
         known = np.concatenate([dataset.splits.train, dataset.splits.validation, dataset.splits.test])
-        done = half.logits.copy()
+        done, targets = half.logits.copy(), self._targets(run, dataset, reporter)
         parts = zip(pools.folders(self.store, spec.pool, JUDGE), pools.training_ids(spec.pool, dataset, JUDGE), strict=True)
         for k, (folder, ids) in enumerate(parts):
             progress = reporter.stage(f"running the method on shadow {k + 1} of {many}", 0.4 + 0.4 * k / many, 0.4 + 0.4 * (k + 1) / many)
@@ -158,19 +159,26 @@ class Pipeline:
             model, part = self._read(folder / "model.safetensors", run, dataset), applying.Part(ids, forget, np.sort(heldout))
             # One seed for all would make what it draws, such as first weights, a mark of having been unlearned.
             own = replace(run, seed=seeds.derive("shadow", run.seed, k))
-            found = applying.apply(model, dataset, own, part, declared, without_curves(progress))
+            found = applying.apply(model, dataset, own, part, declared, without_curves(progress), targets)
             done[k] = training.predict(found.model, dataset.inputs, device)
         again, more = [], len(loaded.retrained) // 2
         for k in range(more if more >= LEAST else 0):  # fewer say nothing
             progress = reporter.stage(f"running the method with seed {k + 1}", 0.8 + 0.15 * k / more, 0.8 + 0.15 * (k + 1) / more)
             other = replace(run, seed=seeds.derive("again", run.seed, k))
-            found = applying.apply(
-                loaded.original.model, dataset, other, applying.Part.of(dataset, run), declared, without_curves(progress)
-            )
+            part = applying.Part.of(dataset, run)
+            found = applying.apply(loaded.original.model, dataset, other, part, declared, without_curves(progress), targets)
             again.append(training.predict(found.model, dataset.inputs, device))
         return replace(half, unlearned=done, again=np.stack(again) if again else None)
 
     # models ----------------------------------------------------------------------------------
+
+    def _targets(self, spec: RunSpec, dataset: Dataset, reporter: Reporter) -> Shadows | None:
+        """The choosing half of the pool that a method takes its targets from; None for methods that take none."""
+        if "never_seen" not in methods.info(spec.method).needs:
+            return None
+        wanted = PoolSpec.make(spec.original, spec.dataset_hash, spec.params["pool"], device=spec.device)
+        pools.prepare(self.store, wanted, reporter, 0.02, 0.6)
+        return pools.shadows(self.store, wanted, dataset, CHOOSE)
 
     def _loaded(self, spec: RunSpec, reporter: Reporter) -> Loaded:
         if spec.key in self.runs:
@@ -244,7 +252,7 @@ class Pipeline:
             info, dataset, params, [np.setdiff1d(dataset.splits.train, spec.forget)] * len(missing),
             [seeds.derive("retrained", k) for k in missing],
             spec.device,
-            reporter.stage(f"retraining {len(missing)} models {plan.way}, about {plan.seconds:.1f} s", 1 - len(missing) / spec.retrains, 0.9),
+            reporter.stage(f"retraining {len(missing)} models {plan.words}", 1 - len(missing) / spec.retrains, 0.9),
             # One of many trained together says nothing of what one retraining takes.
             found=lambda place, model: self._keep_retrained(spec, missing[place], model, None),
             chosen=plan,

@@ -11,6 +11,7 @@ import numpy as np
 
 from unlearn_core import data, models, seeds
 from unlearn_core.data.base import Dataset
+from unlearn_core.errors import BadInput
 from unlearn_core.evidence import pool_attacks
 from unlearn_core.evidence.attacks import logit_scaled_confidence
 from unlearn_core.models import pool
@@ -57,6 +58,8 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
     from unlearn_core.models import ensemble, storage, training
 
     dataset = data.load(spec.original.dataset, spec.original.dataset_params)
+    if dataset.hash != spec.dataset_hash:
+        raise BadInput("dataset", f"{dataset.name} no longer has the contents that this pool names.", "Open the dataset again.")
     info, params = models.info(spec.original.model), spec.original.model_params
     parts = {role: training_ids(spec, dataset, role) for role in ROLES}
     wanted = [(role, k) for role in ROLES for k in range(spec.members // 2)]

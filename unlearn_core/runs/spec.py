@@ -119,6 +119,12 @@ class RunSpec:
         Raises BadInput naming the field and the fix.
         """
         declared = methods.info(method)
+        if declared.models and original.model not in declared.models:
+            raise BadInput(
+                "method",
+                f"{declared.title} does not work on the model {original.model}.",
+                f"Open the model {' or '.join(declared.models)}, or choose another method.",
+            )
         ids = check_ids(forget, train, total)
         given = dict(params or {})
         if "alpha" in given and not declared.alpha:

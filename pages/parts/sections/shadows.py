@@ -10,6 +10,7 @@ from pages.parts.backend import backend
 from pages.parts.blocks import block, by_id, chart, missing, numbers, refused, table
 from pages.parts.gallery import data_uri
 from unlearn_core import evidence
+from unlearn_core.evidence.forgetting_quality import LEAST
 from unlearn_core.evidence.shadows import ATTACKS, EVIDENCE
 from unlearn_core.figures import privacy as privacy_figures
 from unlearn_core.figures.structure import measure_rows
@@ -18,7 +19,7 @@ from unlearn_core.runs.api import Run
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import AuditSpec
 
-U_LIRA = {"u_lira": "forgotten or never seen", "u_lira_retrain": "forgotten or retrained"}
+METHOD = ("shadows.u_lira", "shadows.u_lira_retrain", "shadows.looks_forgotten", "shadows.forgetting_quality")
 
 
 def draw(run: Run, found: Original) -> None:
@@ -46,8 +47,9 @@ def draw(run: Run, found: Original) -> None:
 def _asked(run: Run, found: Original) -> AuditSpec:
     """The widgets that say which audit is meant."""
     left, right = st.columns([1, 2], vertical_alignment="bottom")
-    members = pooling.members_field(left, found, f"audit.members.{run.key}")
-    seconds = run.timings.get("method", 0.0) * (members // 2 + run.retrained // 2)
+    stored = pooling.audit(run, found)
+    members = pooling.members_field(left, found, f"audit.members.{run.key}", stored and stored.spec.pool.members)
+    seconds = run.timings.get("method", 0.0) * (members // 2 + (run.retrained // 2 if run.retrained >= 2 * LEAST else 0))
     u_lira = right.checkbox(
         f"Also run the method on the {members // 2} judging shadows (U-LiRA, F): about {seconds:.0f} s more",
         value=_spec(run, found, members, True).key in _there(run),
@@ -176,9 +178,10 @@ def _method(run: Run, spec: AuditSpec) -> None:
     st.markdown("##### The method itself, run on every judging shadow")
     if not spec.u_lira:
         st.caption("Not computed: tick the box above to run the method on the shadows.")
+        _definitions("What that would show", list(METHOD))
         return
     left, right = st.columns(2, gap="large")
-    for place, family in enumerate(("shadows.u_lira", "shadows.u_lira_retrain", "shadows.looks_forgotten", "shadows.forgetting_quality")):
+    for place, family in enumerate(METHOD):
         with (left, right)[place % 2]:
             block(run, family, _rows(run, family, "AUC" if "u_lira" in family else ""))
 
