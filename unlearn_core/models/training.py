@@ -149,6 +149,7 @@ def descend(
     lr: float,
     weight_decay: float,
     seed: int,
+    training_mode: bool = True,
     progress: Progress = silent,
     after_epoch: Callable[[Classifier], bool] | None = None,
 ) -> None:
@@ -161,6 +162,7 @@ def descend(
         lambda b: F.cross_entropy(model(x[b]), y[b]),
         adamw(model, lr, weight_decay),
         schedule=cosine(epochs * math.ceil(len(ids) / batch)),
+        training_mode=training_mode,
         progress=progress,
         after_epoch=after_epoch,
     )
