@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import warnings
 from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
 from unlearn_core.errors import BadInput
@@ -23,6 +25,23 @@ def discover(package: str, attribute: str) -> dict[str, Any]:
         declared = getattr(loaded, attribute, ())
         found.extend(declared if isinstance(declared, tuple) else (declared,))
     return {item.name: item for item in sorted(found, key=lambda item: (item.order, item.name))}
+
+
+@cache
+def plugged(group: str) -> dict[str, Any]:
+    """Declarations of installed packages that name them as entry points of `group`, by name.
+
+    An entry point is a declaration or a tuple of them. One that cannot be loaded is left out, with a warning that says why.
+    """
+    found = {}
+    for point in entry_points(group=group):
+        try:
+            declared = point.load()
+        except Exception as error:  # anything may go wrong in another's package, and must not take the others away
+            warnings.warn(f"The plug-in {point.value} ({group}) cannot be loaded: {type(error).__name__}: {error}", stacklevel=2)
+            continue
+        found |= {item.name: item for item in (declared if isinstance(declared, tuple) else (declared,))}
+    return found
 
 
 def _declares(package: str, module: str, attribute: str) -> bool:

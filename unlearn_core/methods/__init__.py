@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from unlearn_core.methods.base import Method, Task
-from unlearn_core.registry import discover, lookup
+from unlearn_core.registry import discover, lookup, plugged
+
+GROUP = "unlearn_core.methods"
 
 __all__ = ["Method", "Task", "info", "registry"]
 
 
 def registry() -> dict[str, Method]:
-    """All methods by name, in the order of display."""
-    return discover(__name__, "METHOD")
+    """All methods by name, in the order of display: ours, then those of installed plug-ins (entry points of the group GROUP)."""
+    own = discover(__name__, "METHOD")
+    return own | {name: method for name, method in plugged(GROUP).items() if name not in own}
 
 
 def info(name: str) -> Method:
