@@ -1,10 +1,11 @@
-"""The command line: `python -m unlearn_core list|run|app`."""
+"""The command line: `python -m unlearn_core list|run|bench|app`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from unlearn_core.errors import BadInput
@@ -19,11 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_list(commands)
     _add_run(commands)
+    _add_bench(commands)
     app = commands.add_parser("app", help="start the dashboard (sets everything up on the first start)")
     app.add_argument("streamlit", nargs="*", help="options handed on to Streamlit, after --")
     given = parser.parse_args(arguments)
     try:
-        return {"list": _list, "run": _run, "app": _app}[given.command](given)
+        return {"list": _list, "run": _run, "bench": _bench, "app": _app}[given.command](given)
     except BadInput as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -61,6 +63,16 @@ def _add_run(commands: Any) -> None:
         )
     run.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
     run.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="compare methods on forget sets of several kinds, beside doing nothing and retraining")
+    bench.add_argument("--suite", default="sources", help="sources, or quick to try it out")
+    bench.add_argument("--seeds", default="5", help="draws of the forget set (where it is random) and of the method")
+    bench.add_argument("--methods", default="", help="names separated by commas (default: all)")
+    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    bench.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
+    bench.add_argument("--json", action="store_true", help="one JSON list on stdout")
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -104,6 +116,20 @@ def _run(given: argparse.Namespace) -> int:
         from unlearn_core.report import as_text
 
         print(as_text(result))
+    return 0
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from unlearn_core.models.device import choose, settle
+    from unlearn_core.runs import study
+    from unlearn_core.runs.store import Store
+
+    settle()
+    wanted = [name.strip() for name in given.methods.split(",") if name.strip()]
+    with bar() as reporter:
+        store, device = Store(given.store), choose(given.device)
+        rows = list(study.study(given.suite, store, _whole("seeds", given.seeds), wanted, device, reporter))
+    print(json.dumps([asdict(row) for row in rows], allow_nan=False) if given.json else study.table(rows))
     return 0
 
 

@@ -1,0 +1,148 @@
+"""A study that anyone can rerun: methods × forget sets × seeds, each beside doing nothing and beside retraining."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from unlearn_core import methods
+from unlearn_core.data.choose import draw
+from unlearn_core.errors import BadInput
+from unlearn_core.runs import api
+from unlearn_core.runs.originals import Original
+from unlearn_core.runs.pipeline import Pipeline
+from unlearn_core.runs.progress import Reporter
+from unlearn_core.runs.spec import OriginalSpec
+from unlearn_core.runs.store import Store
+
+RETRAINS = 8
+LEAST_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of forget set on one dataset; `choose(original, seed)` gives its ids."""
+
+    name: str
+    dataset: str
+    choose: Callable[[Original, int], np.ndarray]
+    params: dict = field(default_factory=dict)
+    model: str | None = None
+
+
+def _random(count: int) -> Callable[[Original, int], np.ndarray]:
+    return lambda found, seed: draw(found.ids, count, seed)
+
+
+def _hardest(count: int) -> Callable[[Original, int], np.ndarray]:
+    return lambda found, seed: found.ids[np.argsort(-found.arrays["loss"], kind="stable")[:count]]
+
+
+def _planted(name: str) -> Callable[[Original, int], np.ndarray]:
+    return lambda found, seed: np.array(found.meta["planted"][name])
+
+
+SUITES = {
+    "sources": (
+        Case("digits, 50 random", "digits", _random(50)),
+        Case("digits, 50 hardest", "digits", _hardest(50)),
+        Case("moons, mislabelled", "moons", _planted("mislabelled"), {"mislabelled": 0.1}),
+        Case("breast cancer, 30 random", "breast_cancer", _random(30)),
+    ),
+    "quick": (Case("wine, 8 random", "wine", _random(8), model="softmax"),),
+}
+MEASURES = {
+    "boundary.js.forget": "JS divergence to retraining on the forget set (bits)",
+    "utility.accuracy_gap.mean": "average accuracy gap to retraining",
+    "utility.accuracy.retain": "accuracy on retained",
+    "utility.accuracy.forget": "accuracy on forgotten",
+    "utility.accuracy.test": "accuracy on test",
+    "instances.told_apart.forget": "share still told apart",
+    "utility.cost.ratio": "time of one retraining",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one case: for every measure the mean over seeds with the half-width of its 95 % t interval, or None.
+
+    `method` is "original" for doing nothing and "retrained" for what the retrained models themselves get.
+    """
+
+    case: str
+    method: str
+    seeds: int
+    values: dict[str, tuple[float, float] | None]
+
+
+def study(
+    suite: str, store: Store, seeds: int = 5, wanted: Sequence[str] = (), device: str = "cpu", reporter: Reporter | None = None
+) -> Iterator[Row]:
+    """The rows of a suite as they are done; every run is stored and can be opened in the dashboard. Raises BadInput."""
+    if suite not in SUITES:
+        raise BadInput("suite", f"there is no suite called {suite!r}.", f"Choose one of: {', '.join(SUITES)}.")
+    if seeds < LEAST_SEEDS:
+        raise BadInput("seeds", f"{seeds} give no interval.", f"Ask for {LEAST_SEEDS} or more, better 5.")
+    chosen = [methods.info(name) for name in wanted] or list(methods.registry().values())
+    pipeline, reporter = Pipeline(store), reporter or Reporter()
+    for case in SUITES[suite]:
+        spec = OriginalSpec.make(case.dataset, case.model, case.params, device=device)
+        original = pipeline.prepare(spec, reporter)
+        beside: dict[str, list] = {"original": [], "retrained": []}
+        for place, method in enumerate(m for m in chosen if not m.models or spec.model in m.models):
+            runs = [_run(pipeline, store, original, case, method.name, seed, device, reporter) for seed in range(seeds)]
+            yield Row(case.name, method.name, seeds, {id: _over([_value(run, id, "unlearned") for run in runs]) for id in MEASURES})
+            if place == 0:
+                beside = {"original": runs, "retrained": runs}
+        for who, runs in beside.items():
+            yield Row(case.name, who, seeds, {id: _over([_value(run, id, who) for run in runs]) for id in MEASURES})
+
+
+def _run(
+    pipeline: Pipeline, store: Store, original: Original, case: Case, method: str, seed: int, device: str, reporter: Reporter
+) -> api.Run:
+    spec = api.request(original, case.choose(original, seed), method, {}, seed, RETRAINS, device)
+    stored = api.load_run(store, spec.key)
+    if stored is None or stored.retrained < RETRAINS:
+        if stored is None:
+            pipeline.unlearn(spec, reporter)
+        pipeline.add_retrained(spec, reporter)
+        api.record_done(store, spec)
+    return api.load_run(store, spec.key)
+
+
+def _value(run: api.Run, id: str, who: str) -> float | None:
+    found = next((m for m in run.measures if m.id == id), None)
+    if found is None:
+        return None
+    return (found.retrained.mean if found.retrained else None) if who == "retrained" else getattr(found, who)
+
+
+def _over(values: list[float | None]) -> tuple[float, float] | None:
+    """Mean and half-width of the 95 % t interval over seeds; None if any is missing."""
+    from scipy.stats import t
+
+    if any(value is None for value in values):
+        return None
+    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(np.mean(values)), float(t.ppf(0.975, len(values) - 1)) * spread
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    head = ["set", "method", *MEASURES.values()]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in rows:
+        cells = [_cell(row.values[id], id) for id in MEASURES]
+        lines.append(f"| {row.case} | {row.method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(value: tuple[float, float] | None, id: str) -> str:
+    if value is None:
+        return "–"
+    digits = 4 if id.startswith("boundary") else 2 if "cost" in id else 3
+    return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
