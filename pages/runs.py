@@ -62,6 +62,11 @@ picked = st.dataframe(
     table(jobs), hide_index=True, column_config=config, on_select="rerun", selection_mode="multi-row", key=f"runs.{listed}", alt="All runs"
 )
 chosen = [jobs[i] for i in picked["selection"]["rows"] if i < len(jobs)]
+if len(chosen) == 2:
+    st.query_params["compare"] = ",".join(job.key for job in chosen)  # so that the address leads back to the comparison
+elif not chosen:
+    linked = st.query_params.get("compare", "").split(",")
+    chosen = [job for key in linked for job in jobs if job.key == key]
 keys = [job.key for job in chosen]
 with st.container(horizontal=True):
     if st.button("Reopen", type="primary", icon=":material/open_in_new:", disabled=len(chosen) != 1):
@@ -77,5 +82,6 @@ if len(chosen) == 2:
         comparing.compare(first, second)
     else:
         st.info("A run without a result, or made by another version, cannot be compared.", icon=":material/info:")
+    st.caption("The address of this page is a link to this comparison.")
 elif len(chosen) > 2:
     st.caption("Two runs at a time can be compared.")

@@ -173,6 +173,15 @@ def test_two_runs_are_compared(runs, pair):
         app.run()
 
 
+def test_the_address_leads_back_to_a_comparison(runs):
+    first, second = runs["wine"].key, runs["bare"].key
+    app = select(App("runs"), first, second)
+    assert sorted(app.address("compare").split(",")) == sorted([first, second])
+    linked = App("runs", compare=f"{second},{first}")
+    assert linked.charts() == 1 and "link to this comparison" in linked.texts()
+    assert App("runs", compare=f"{first},nosuchrun").charts() == 0
+
+
 def test_three_runs_are_not_compared(runs):
     app = select(App("runs"), runs["wine"].key, runs["bare"].key, runs["three"].key)
     assert "Two runs at a time" in app.texts()
