@@ -99,7 +99,7 @@ def _sure(run: Run) -> list[str]:
             f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused, because there are too few instances for this small an effect."
         )
     shadowed = _find(run, "shadows.told_apart.forget")
-    if shadowed and shadowed.unlearned is not None:
+    if shadowed and shadowed.unlearned is not None and not shadowed.refused:
         said.append(
             f"Shadow models still tell {shadowed.unlearned:.0%} of the forgotten instances apart from never-seen ones"
             f"{_beside(shadowed)}; of the untouched original {shadowed.original:.0%}."

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from unlearn_core.data.base import Splits
-from unlearn_core.evidence import forgetting_quality, pool_attacks, shadows, verdicts
+from unlearn_core.evidence import forgetting_quality, pool_attacks, pooled, shadows, verdicts
 from unlearn_core.evidence.attacks import confidence_of, logit_scaled_confidence, tpr_at_fpr
 from unlearn_core.evidence.base import Outputs, Subject
 from unlearn_core.models import pool
@@ -465,3 +465,23 @@ def test_forgetting_quality_needs_retrained_models_and_runs():
     ]
     wanted = forgetting_quality.forgetting_quality(*phi, seed=subject.seed)
     assert (found.unlearned, found.null, found.reason) == (wanted.ratio, (wanted.null_low, wanted.null_high), wanted.text)
+
+
+def test_the_pool_refuses_where_it_misjudges_exact_retraining_on_the_set_itself():
+    bell = pooled.Bell(np.zeros(30), np.ones(30), np.full(30, 20.0), np.full(30, 9))
+    rng = np.random.default_rng(0)
+    honest = [verdicts.judge(rng.standard_t(20, 30), bell) for _ in range(4)]
+    said, refused = pooled._on_the_set(honest)
+    assert refused is None and said.startswith("; on these very instances: ")
+    pushed = [verdicts.judge(rng.standard_t(20, 30) - 1.5, bell) for _ in range(4)]
+    said, refused = pooled._on_the_set(pushed)
+    share = np.mean([one.verdict == verdicts.OVER for one in pushed])
+    assert share > 0.15 and f"{share:.0%} over-forgotten" in refused and f"{share:.0%} over-forgotten" in said
+    some = np.array([verdicts.STILL, verdicts.FEW])
+    assert pooled._unless(refused, some).tolist() == [pooled.REFUSED, verdicts.FEW] and pooled._unless(None, some) is some
+
+
+def test_a_few_flags_by_chance_are_no_reason_to_refuse():
+    bell = pooled.Bell(np.zeros(3), np.ones(3), np.full(3, 20.0), np.full(3, 9))
+    assert pooled._on_the_set([verdicts.judge(np.array([-5.0, 0, 0]), bell) for _ in range(3)])[1] is None
+    assert pooled._on_the_set([]) == ("", None)

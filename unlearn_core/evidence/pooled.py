@@ -14,6 +14,8 @@ from unlearn_core.evidence.base import Measure, Subject, awaited, retrained_band
 from unlearn_core.evidence.pool_attacks import Bell
 
 VARIANCE = "nig"
+REFUSED = "refused"
+TOO_OFTEN, LEAST_FLAGS = 0.15, 5  # of exact retrains' answers on the set itself, in one direction
 USUAL_A = 0.3  # of RMIA offline, where nothing is there to tune it on
 NAMES = {"told_apart": verdicts.STILL, "over_forgotten": verdicts.OVER}
 
@@ -105,8 +107,10 @@ def judged(subject: Subject, pool: Pooled) -> tuple[list[Measure], dict[str, dic
         fitted = verdicts.correction_of(raw, retrained[others], never[others]).apply(raw) if check and others.any() else raw
         each.append(verdicts.judge(retrained[k][rows], _at(fitted, rows)))
     lacking = "there are no retrained models to check the pool with" if checkable else "too few shadow models left an instance out"
-    text = check.text if check else f"Not checked: {lacking}"
-    measures = [_share(subject, id, name, found, each, text) for id, name in NAMES.items()]
+    own = _on_the_set(each)
+    text = f"{check.text}{own[0]}" if check else f"Not checked: {lacking}"
+    refused = own[1] if check else f"the pool was not checked: {lacking}"
+    measures = [_share(subject, id, name, found, each, text, refused) for id, name in NAMES.items()]
     saw = pool_attacks.bell(pool.phi[:, rows], pool.keep[:, rows], VARIANCE)
     now = found["unlearned"]
     view = {
@@ -118,19 +122,42 @@ def judged(subject: Subject, pool: Pooled) -> tuple[list[Measure], dict[str, dic
         **{f"never.{name}": values for name, values in _columns(_at(bell, rows)).items()},
         **{f"saw.{name}": values for name, values in _columns(saw).items()},
         "p": now.p,
-        "verdict": now.verdict,
-        "verdict_controlled": now.controlled,
-        "verdict_original": found["original"].verdict,
+        "verdict": _unless(refused, now.verdict),
+        "verdict_controlled": _unless(refused, now.controlled),
+        "verdict_original": _unless(refused, found["original"].verdict),
         "memorisation": pool_attacks.memorisation(
             subject.shadows.logits[:, rows].argmax(axis=-1) == subject.labels[rows], pool.keep[:, rows]
         ),
         "difficulty": pool_attacks.expected_difficulty(pool.phi[:, rows], pool.keep[:, rows]),
         "exposure": pool_attacks.exposure(pool.phi[:, rows], pool.keep[:, rows]),
     }
-    return measures, {"shadow_instances": view, "shadow_check": {"text": np.array(text)}}
+    return measures, {"shadow_instances": view, "shadow_check": {"text": np.array(text), "refused": np.array(refused or "")}}
 
 
-def _share(subject: Subject, id: str, name: str, found: dict, each: list, text: str) -> Measure:
+def _on_the_set(each: list[verdicts.Verdicts]) -> tuple[str, str | None]:
+    """What the pool says of exact retrains on the forget set itself, in words, and why its verdicts there are refused, if they are.
+
+    The check over all unseen instances can hide this: instances that support each other are missed one by one by shadows and all
+    together by retrained models, so on a tight cluster a pool may call most exact retrains over-forgotten.
+    """
+    judged = np.concatenate([one.verdict[one.verdict != verdicts.FEW] for one in each]) if each else np.array([])
+    if not len(judged):
+        return "", None
+    flags = {name: int((judged == name).sum()) for name in NAMES.values()}
+    said = " and ".join(f"{count / len(judged):.0%} {name}" for name, count in flags.items())
+    wrong = any(count > TOO_OFTEN * len(judged) and count >= LEAST_FLAGS for count in flags.values())
+    reason = (
+        f"on these very instances the pool calls exact retraining {said}, where 5 % each is right: they support each other too much for it. "
+        "Believe the section Instances, which needs more retrained models"
+    )
+    return f"; on these very instances: {said}", reason if wrong else None
+
+
+def _unless(refused: str | None, verdict: np.ndarray) -> np.ndarray:
+    return np.where(verdict == verdicts.FEW, verdict, REFUSED) if refused else verdict
+
+
+def _share(subject: Subject, id: str, name: str, found: dict, each: list, text: str, refused: str | None) -> Measure:
     known = found["unlearned"].verdict != verdicts.FEW
     n = int(known.sum())
     if not n:
@@ -142,7 +169,15 @@ def _share(subject: Subject, id: str, name: str, found: dict, each: list, text: 
     lacks = awaited(subject)
     reason = "; ".join(text for text in (text, lacks) if text)
     return Measure(
-        f"shadows.{id}.forget", "forget", share["original"], share["unlearned"], band, reliability="estimate", reason=reason, n=n
+        f"shadows.{id}.forget",
+        "forget",
+        share["original"],
+        share["unlearned"],
+        band,
+        reliability="weak" if refused else "estimate",
+        reason=reason,
+        n=n,
+        refused=refused,
     )
 
 

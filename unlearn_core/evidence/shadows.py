@@ -125,7 +125,7 @@ def compute(subject: Subject) -> Findings:
 
     Views: "shadow_instances", n forgotten instances: ids, label; original, unlearned [n], retrained [k, n] φ; never.* and saw.* (mean,
     scale, dof, n) of the corrected never-seen and the saw-it bell; p, verdict, verdict_original; memorisation, difficulty, exposure;
-    "shadow_roc": fpr [j] and "<attack>.<who>" shares found; "shadow_check": text and flagged shares of exact retrains.
+    "shadow_roc": fpr [j] and "<attack>.<who>" shares found; "shadow_check": text, and why verdicts are refused ("" if they are not).
     """
     subject, reason = readable(subject, features=False)
     if subject.shadows is None:

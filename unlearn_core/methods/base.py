@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class Task:
     method did not declare under `needs` is None. share: |forget| / |train|.
     train(seed): a fresh model of the original's recipe on the retain set. never_seen [|forget|, C]: log-probabilities that shadow
     models which never saw each forgotten instance predict for it; they come from a pool's choosing half of `params["pool"]` models.
+    dataset, class_names [C]: what the data and its classes are called.
     watch(model): reports live accuracy, and is True when retained accuracy collapsed (below half of the
     original's, or close to always answering the most frequent class); methods that take steps stop then. chosen: what "auto" became, for the
     record. notes: sentences for the person.
@@ -43,6 +44,8 @@ class Task:
     progress: Progress
     watch: Callable[[Classifier], bool]
     never_seen: Tensor | None = None
+    dataset: str = ""
+    class_names: tuple[str, ...] = ()
     chosen: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -55,6 +58,8 @@ class Method:
     needs: any of "retain", "heldout", "train" (may train from scratch), "never_seen" (declare a parameter `pool`). alpha: what the parameter
     `alpha` means, "" for methods without a strength control; α values of different methods are never
     comparable. cost: in words, against one retraining. version changes whenever results do.
+    models: the architectures that it works on, () for all. forecast(model_params, ids, forget, seed) -> a sentence about what deleting `forget`
+    from a model trained on `ids` with this seed will cost, for methods that can say so before they run; it imports no torch.
     """
 
     name: str
@@ -70,3 +75,5 @@ class Method:
     params: tuple[Param, ...] = ()
     alpha: str = ""
     order: int = 100
+    models: tuple[str, ...] = ()
+    forecast: Callable[[dict[str, Any], Sequence[int], Sequence[int], int], str] | None = None

@@ -125,6 +125,8 @@ def _single(run: Run, found: Original) -> None:
     st.caption(
         f"{run.views['shadow_check']['text'].item()}. The section Instances judges by models retrained without exactly this set; where both are there, believe that one."
     )
+    if refused := run.views["shadow_check"]["refused"].item():
+        st.warning(f"No verdicts: {refused}.", icon=":material/block:")
     view = run.views["shadow_instances"]
     frame = by_id({name: array for name, array in view.items() if not name.endswith((".dof", ".n"))}).drop(columns="label")
     frame.insert(1, "label", np.array(found.meta["class_names"])[view["label"]])
