@@ -209,7 +209,7 @@ def test_the_table_comes_from_the_choosing_half_alone(store, role, trained):
     [
         ({"members": 9}, "pool"), ({"members": 6}, "pool"), ({"members": 0}, "pool"), ({"members": 514}, "pool"), ({"members": -8}, "pool"),
         ({"members": 8.0}, "pool"), ({"members": True}, "pool"), ({"universe": "test"}, "universe"), ({"universe": ""}, "universe"),
-        ({"share": 0.05}, "share"), ({"share": 0.96}, "share"), ({"share": 1}, "share"), ({"share": float("nan")}, "share"), ({"seed": -1}, "seed"),
+        ({"share": 0.05}, "share"), ({"share": 0.96}, "share"), ({"share": 1}, "share"), ({"share": float("nan")}, "share"), ({"share": "half"}, "share"), ({"seed": -1}, "seed"),
     ],
 )  # fmt: skip
 def test_bad_requests_name_the_field(given, field):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import operator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -195,9 +196,13 @@ class PoolSpec:
             raise BadInput("pool", f"{count} models cannot be split into two halves that say something.", "Give an even number from 8.")
         if universe not in pool.UNIVERSES:
             raise BadInput("universe", f"{universe!r} is not known.", f"Choose one of: {', '.join(pool.UNIVERSES)}.")
-        if share is not None and not 0.1 <= share <= 0.95:
-            raise BadInput("share", f"{share} is out of range.", "Give a number from 0.1 to 0.95, or leave it out.")
-        return PoolSpec(original, dataset_hash, count, universe, share, device, _whole("seed", seed, MAX_SEED))
+        try:
+            part = None if share is None else float(share)
+        except (TypeError, ValueError):
+            part = math.nan
+        if part is not None and not 0.1 <= part <= 0.95:
+            raise BadInput("share", f"{share!r} is not possible.", "Give a number from 0.1 to 0.95, or leave it out.")
+        return PoolSpec(original, dataset_hash, count, universe, part, device, _whole("seed", seed, MAX_SEED))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
