@@ -23,11 +23,15 @@ GOALS = {
 
 def form(state: Studio, found: Original) -> None:
     """Method, parameters, seeds and the button; starts from what the run on screen was asked to do."""
-    known = methods.registry()
+    known = methods.suited(found.spec.model)
     last = run_spec(state.run)
     at = f".{state.run}" if last else ""
     name = st.selectbox(
-        "Method", list(known), index=list(known).index(last.method) if last else 0, format_func=lambda n: known[n].title, key=f"method{at}"
+        "Method",
+        list(known),
+        index=list(known).index(last.method) if last and last.method in known else 0,
+        format_func=lambda n: known[n].title,
+        key=f"method{at}",
     )
     method = known[name]
     st.caption(f"{method.summary} {GOALS[method.goal]} Cost: {method.cost}. Source: {method.paper}.")
@@ -46,6 +50,8 @@ def form(state: Studio, found: Original) -> None:
     seed = right.number_input(
         "Seed", 0, 2**31 - 1, last.seed if last else 0, key=f"seed{at}", help="Draws the order of the method's batches."
     )
+    if told := api.forecast(found, state.forget.ids, name):
+        st.caption(told)
     _warnings(state, found)
     count = len(state.forget)
     label = f"Unlearn {count:,} instance{'s' if count != 1 else ''}" if count else "Choose instances first"

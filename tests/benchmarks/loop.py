@@ -105,7 +105,7 @@ def methods_table(device: str) -> list[tuple[str, ...]]:
             models.info(model), dataset, original.model_params, dataset.splits.train, seeds.derive("original", 0), device
         )
         seconds = {}
-        for name in ("retrain", *(m for m in methods.registry() if m != "retrain")):
+        for name in ("retrain", *(m for m in methods.suited(model) if m != "retrain")):
             spec = RunSpec.make(original, dataset.hash, dataset.splits.train, len(dataset), forget, name, device=device)
             times = []
             for _ in range(REPEATS):

@@ -29,6 +29,19 @@ def trained(wine):
     return original(wine, "mlp", width=16, epochs=60)
 
 
+ROOMY = {"convex": {"penalty": 0.1}, "sisa": {"width": 16, "epochs": 20}}  # convex: budget for a dozen instances
+DRAWS_NOTHING = {"influence", "certified", "sisa"}
+SPEAKS = {"certified": "Certified removal of 12 instances"}
+SPEAKS |= dict.fromkeys(("structguard", "structure_undo", "structure_undo_free"), "The anchors come from")
+
+
+@pytest.fixture
+def suited(request, trained, wine):
+    """An original that the method of this test works on."""
+    works_on = methods.info(request.node.callspec.params["name"]).models
+    return original(wine, works_on[0], **ROOMY.get(works_on[0], {})) if works_on else trained
+
+
 def forget_of(dataset, count=12):
     return dataset.splits.train[:count]
 
@@ -43,22 +56,22 @@ def test_declarations_say_what_a_person_needs(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_same_seed_same_result(name, trained, wine):
-    first, same_seed, other = (apply(trained, wine, forget_of(wine), name, seed=seed)[0] for seed in (1, 1, 2))
-    assert same(first, same_seed) and not same(first, other)
-    assert not same(first, trained[0]) and not first.training
+def test_same_seed_same_result(name, suited, wine):
+    first, same_seed, other = (apply(suited, wine, forget_of(wine), name, seed=seed)[0] for seed in (1, 1, 2))
+    assert same(first, same_seed) and same(first, other) == (name in DRAWS_NOTHING)
+    assert not same(first, suited[0]) and not first.training
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_global_generator_neither_matters_nor_moves(name, trained, wine):
+def test_the_global_generator_neither_matters_nor_moves(name, suited, wine):
     torch.manual_seed(5)
-    first = apply(trained, wine, forget_of(wine), name)[0]
+    first = apply(suited, wine, forget_of(wine), name)[0]
     assert torch.initial_seed() == 5
     drawn = torch.rand(2)
     torch.manual_seed(5)
     assert torch.equal(drawn, torch.rand(2))
     torch.manual_seed(6)
-    assert same(first, apply(trained, wine, forget_of(wine), name)[0])
+    assert same(first, apply(suited, wine, forget_of(wine), name)[0])
 
 
 def poison(dataset, ids):
@@ -78,9 +91,9 @@ def test_retain_only_methods_never_touch_the_forgotten(name, trained, wine):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_method_reads_test_tuning_or_population(name, trained, wine):
+def test_no_method_reads_test_tuning_or_population(name, suited, wine):
     others = np.concatenate([wine.splits.test, wine.splits.tuning, wine.splits.population])
-    clean, dirty = (apply(trained, dataset, forget_of(wine), name)[0] for dataset in (wine, poison(wine, others)))
+    clean, dirty = (apply(suited, dataset, forget_of(wine), name)[0] for dataset in (wine, poison(wine, others)))
     assert same(clean, dirty)
 
 
@@ -145,12 +158,13 @@ def test_the_guard_rail_sees_a_two_class_model_that_only_names_one_class():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gentle_runs_leave_no_note(name, trained, wine):
-    assert apply(trained, wine, forget_of(wine), name)[2] == []
+def test_gentle_runs_leave_no_note(name, suited, wine):
+    notes = apply(suited, wine, forget_of(wine), name)[2]
+    assert [note for note in notes if not note.startswith(SPEAKS.get(name, "-"))] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_progress_rises_and_carries_live_curves_and_can_cancel(name, trained, wine):
+def test_progress_rises_and_carries_live_curves_and_can_cancel(name, suited, wine):
     seen, curves = [], {}
 
     def progress(fraction, **given):
@@ -158,7 +172,7 @@ def test_progress_rises_and_carries_live_curves_and_can_cancel(name, trained, wi
         for key, value in given.items():
             curves.setdefault(key, []).append(value)
 
-    apply(trained, wine, forget_of(wine), name, progress=progress)
+    apply(suited, wine, forget_of(wine), name, progress=progress)
     assert seen == sorted(seen) and seen[-1] == 1.0
     assert {"loss", "retain_accuracy", "forget_accuracy"} <= curves.keys()
     assert all(0 <= value <= 1 for value in curves["retain_accuracy"] + curves["forget_accuracy"])
@@ -167,7 +181,7 @@ def test_progress_rises_and_carries_live_curves_and_can_cancel(name, trained, wi
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        apply(trained, wine, forget_of(wine), name, progress=stop)
+        apply(suited, wine, forget_of(wine), name, progress=stop)
 
 
 # the simpler methods' arithmetic -------------------------------------------------------------------------

@@ -5,9 +5,11 @@ import pytest
 from pages.parts.backend import backend
 from ui.conftest import App
 from unlearn_core import data, methods, models
-from unlearn_core.runs.spec import RunSpec
+from unlearn_core.runs.originals import prepare
+from unlearn_core.runs.progress import Reporter
+from unlearn_core.runs.spec import OriginalSpec, RunSpec
 
-METHODS = methods.registry()
+METHODS = methods.suited("mlp")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -88,3 +90,20 @@ def test_a_new_original_is_prepared_with_progress(empty):
     assert f"cancel.{job.key}" in app.keys
     backend().store.cancel(job.key)
     assert f"again.{job.key}" in app.run().keys
+
+
+def test_a_method_says_before_it_runs_what_it_costs_and_is_offered_only_where_it_works(empty):
+    spec = OriginalSpec.make("moons", "sisa", {"instances": 160}, {"width": 8, "epochs": 5})
+    prepare(empty.store, spec, Reporter())
+    app = App("studio")
+    usual = app.state.spec
+    assert METHODS.keys() == methods.suited(usual.model).keys() and METHODS["retrain"].title in app.widget("method").options
+    app.state.open(spec)
+    app.run().set(method="sisa")
+    assert "must be redone" not in app.texts()
+    app.set(random__count=1).press("random.add")
+    assert "Touches 1 of 5 shards; about" in app.texts()
+    assert "must be redone" not in app.set(method="finetune").texts()
+    app.set(method="sisa").state.open(usual)
+    app.run()
+    assert methods.info("sisa").title not in app.widget("method").options and "must be redone" not in app.texts()

@@ -7,13 +7,18 @@ from unlearn_core.registry import discover, lookup, plugged
 
 GROUP = "unlearn_core.methods"
 
-__all__ = ["Method", "Task", "info", "registry"]
+__all__ = ["Method", "Task", "info", "registry", "suited"]
 
 
 def registry() -> dict[str, Method]:
     """All methods by name, in the order of display: ours, then those of installed plug-ins (entry points of the group GROUP)."""
     own = discover(__name__, "METHOD")
     return own | {name: method for name, method in plugged(GROUP).items() if name not in own}
+
+
+def suited(model: str) -> dict[str, Method]:
+    """The methods that work on the architecture `model`, in the order of display."""
+    return {name: method for name, method in registry().items() if not method.models or model in method.models}
 
 
 def info(name: str) -> Method:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from unlearn_core.methods.base import Method, Task
@@ -59,6 +59,11 @@ def plan(params: dict, forget: int, retain: int) -> dict:
 
 
 def run(task: Task) -> Classifier:
+    return ascend(task)
+
+
+def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None) -> Classifier:
+    """Minimise the objective on forget and retain batches, plus `besides(ids)` of every retain batch where a method has more terms."""
     import torch
     import torch.nn.functional as F
 
@@ -90,7 +95,8 @@ def run(task: Task) -> Classifier:
         forget_loss = F.cross_entropy(model(x[forget]), y[forget])
         retain_loss = F.cross_entropy(model(x[retain]), y[retain])
         acted.add_((forget_loss.detach() < state["unseen"]).float())
-        return objective(state["alpha"], state["unseen"], forget_loss, retain_loss)
+        total = objective(state["alpha"], state["unseen"], forget_loss, retain_loss)
+        return total if besides is None else total + besides(retain)
 
     optimise(
         model, epochs, feed, loss, adamw(model, chosen["lr"]),

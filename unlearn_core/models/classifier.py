@@ -32,11 +32,36 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.scale
 
 
+class Projector(nn.Module):
+    """Features [N, d] → features [N, d]: p(f) = f + W₂·ReLU(BN(W₁·f)) with `width` units inside, the identity until W₂ is trained."""
+
+    def __init__(self, features: int, width: int):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(features, width), nn.BatchNorm1d(width), nn.ReLU())
+        self.outer = nn.Linear(width, features)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    @torch.no_grad()
+    def settle(self, features: Tensor) -> None:
+        """Take the BatchNorm statistics of `features` [N, d]; evaluation mode, so that they stay."""
+        inside, norm = self.inner[0](features), self.inner[1]
+        norm.running_mean.copy_(inside.mean(dim=0))
+        norm.running_var.copy_(inside.var(dim=0, unbiased=False))
+        self.eval()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.outer(self.inner(features))
+
+
 class Classifier(nn.Module):
     """inputs [N, *shape] → named layers → features [N, d] → logits [N, C].
 
     stages: name → module, first to last; the last is called "features". head maps features to logits.
+    projector: what a method put between the two; features are then what it makes of the last stage's.
     """
+
+    projector: nn.Module | None
 
     def __init__(self, shape: tuple[int, ...], stages: dict[str, nn.Module], head: nn.Module):
         super().__init__()
@@ -45,6 +70,7 @@ class Classifier(nn.Module):
         self.standardise = Standardise(shape)
         self.stages = nn.ModuleDict(stages)
         self.head = head
+        self.register_module("projector", None)
 
     def layers(self, x: Tensor) -> dict[str, Tensor]:
         """Activations of every named layer, [N, d] each (flattened)."""
@@ -52,13 +78,20 @@ class Classifier(nn.Module):
         for name, stage in self.stages.items():
             h = stage(h)
             found[name] = h.flatten(1)
+        if self.projector is not None:
+            found["features"] = self.projector(h)
         return found
 
-    def features(self, x: Tensor) -> Tensor:
+    def unprojected(self, x: Tensor) -> Tensor:
+        """What the last stage gives, [N, d]."""
         h = self.standardise(x)
         for stage in self.stages.values():
             h = stage(h)
         return h
+
+    def features(self, x: Tensor) -> Tensor:
+        h = self.unprojected(x)
+        return h if self.projector is None else self.projector(h)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))

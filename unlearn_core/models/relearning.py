@@ -17,6 +17,7 @@ from unlearn_core.models.classifier import Classifier
 EPOCHS = 10
 SLOWER = 4  # at the recipe's own rate a first step of AdamW throws a model further than it has left to learn
 LEAST_STEPS = 2  # an epoch, or the order of the instances would not matter
+USUAL = {"batch": 64, "lr": 4e-3, "weight_decay": 1e-4}  # for models that are trained in a way of their own
 
 
 def relearn(
@@ -29,7 +30,7 @@ def relearn(
     what they answer now. seed: the order of the instances; the same seed gives the same race.
     Relearn time: Golatkar et al., arXiv:1911.04933.
     """
-    model, rows = copy.deepcopy(model), torch.as_tensor(np.asarray(forget), device=device)
+    model, rows, params = copy.deepcopy(model), torch.as_tensor(np.asarray(forget), device=device), USUAL | params
     generator, size = torch.Generator().manual_seed(seed), min(params["batch"], -(-len(rows) // LEAST_STEPS))
     seen: list[tuple[float, float]] = []
 

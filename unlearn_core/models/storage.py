@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from unlearn_core.data.base import Dataset
 from unlearn_core.models.base import ModelInfo
-from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.classifier import Classifier, Projector
 
 
 def save(path: Path, model: Classifier, meta: dict[str, str]) -> None:
@@ -18,7 +18,10 @@ def save(path: Path, model: Classifier, meta: dict[str, str]) -> None:
 
 
 def load(path: Path, info: ModelInfo, dataset: Dataset, params: dict[str, Any], device: str) -> Classifier:
-    """A model of this architecture with the stored weights, in evaluation mode on `device`."""
+    """A model of this architecture with the stored weights, and the projector that a method gave it, in evaluation mode on `device`."""
     model = info.build(dataset.inputs.shape[1:], len(dataset.class_names), params)
-    model.load_state_dict(load_file(path), strict=True)
+    weights = load_file(path)
+    if "projector.outer.weight" in weights:
+        model.projector = Projector(*weights["projector.outer.weight"].shape)
+    model.load_state_dict(weights, strict=True)
     return model.to(device).eval()

@@ -55,7 +55,7 @@ def optimise(
     after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch.
     """
     steps = 0
-    with _threads(model):
+    with threads(model):
         for epoch in range(epochs):
             total, count = torch.zeros((), device=next(model.parameters()).device), 0
             for batch in feed(epoch):
@@ -81,7 +81,7 @@ def optimise(
 
 
 @contextmanager
-def _threads(model: Classifier) -> Iterator[None]:
+def threads(model: Classifier) -> Iterator[None]:
     """One thread for small models: splitting tiny kernels gains nothing and stalls whenever a core is busy."""
     before = torch.get_num_threads()
     if sum(p.numel() for p in model.parameters()) < SMALL and next(model.parameters()).dim() == 2:
@@ -186,7 +186,7 @@ def read(model: Classifier, inputs: np.ndarray | Tensor, device: str, chunk: int
     """Logits and all named layers of `inputs` [N, *shape], in evaluation mode."""
     model.eval()
     logits, layers = [], {name: [] for name in model.stages}
-    with _threads(model):
+    with threads(model):
         for part in torch.as_tensor(inputs).split(chunk):
             found = model.layers(part.to(device))
             logits.append(model.head(found["features"]).float().cpu())
@@ -200,7 +200,7 @@ def predict(model: Classifier, inputs: np.ndarray, device: str, chunk: int = 819
     """Logits [N, C] of `inputs` [N, *shape], in evaluation mode."""
     model.eval()
     parts = torch.as_tensor(np.asarray(inputs, dtype=np.float32)).split(chunk)
-    with _threads(model):
+    with threads(model):
         return torch.cat([model(part.to(device)).float().cpu() for part in parts]).numpy()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unlearn_core import data, methods
+from unlearn_core import data, methods, seeds
 from unlearn_core.data.choose import choose
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence.base import Measure
@@ -117,6 +117,14 @@ def request(
     return RunSpec.make(
         original.spec, original.meta["dataset_hash"], original.ids, original.meta["total"], forget, method, params, seed, retrains, device
     )
+
+
+def forecast(original: Original, forget: Any, method: str) -> str | None:
+    """A sentence about what deleting these ids will cost, from a method that can say so before it runs."""
+    declared, spec = methods.info(method), original.spec
+    if not declared.forecast or method not in methods.suited(spec.model) or not len(forget):
+        return None
+    return declared.forecast(spec.model_params, original.ids, forget, seeds.derive("original", spec.seed))
 
 
 def submit_original(store: Store, spec: OriginalSpec) -> Job | None:

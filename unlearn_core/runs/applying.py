@@ -129,6 +129,8 @@ def apply(
         device=spec.device,
         train=anew if "train" in declared.needs else None,
         never_seen=_targets(model, dataset, spec, part, shadows) if "never_seen" in declared.needs else None,
+        dataset=dataset.name,
+        class_names=dataset.class_names,
         progress=remember,
         watch=watch,
     )

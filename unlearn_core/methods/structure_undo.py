@@ -1,0 +1,77 @@
+"""Structure-faithful undo (ours): ∇τ's capped ascent while anchors hold the inner structure, with the retain set and without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from unlearn_core.methods import nabla_tau
+from unlearn_core.methods.base import Method, Task
+from unlearn_core.methods.structguard import ANCHORS, PROXIES, strength
+
+if TYPE_CHECKING:
+    from unlearn_core.models.classifier import Classifier
+
+
+def with_retain(task: Task) -> Classifier:
+    """Retained instances are learned on and held in place; without anchors this is ∇τ, step by step."""
+    return _hold(task)
+
+
+def without_retain(task: Task) -> Classifier:
+    """Adversarial proxies of the forget set stand in for the retained instances."""
+    import torch
+
+    from unlearn_core.methods import stakes
+
+    inputs, labels = stakes.proxies(task, torch.Generator().manual_seed(task.seed))
+    own = torch.cat([task.forget, task.heldout])
+    x, y = torch.cat([task.x[own], inputs]), torch.cat([task.y[own], labels])
+    forget, heldout, proxies = torch.arange(len(x), device=x.device).split([len(task.forget), len(task.heldout), len(inputs)])
+    return _hold(replace(task, x=x, y=y, forget=forget, heldout=heldout, retain=proxies))
+
+
+def _hold(task: Task) -> Classifier:
+    from unlearn_core.methods import stakes
+
+    model, held = task.model.eval(), stakes.anchors(task)
+    guard = stakes.Guard(model.features, task.x, task.retain, held, model.parameters(), task.params["strength"]) if held else None
+    return nabla_tau.ascend(task, guard)
+
+
+_SHARED = {
+    "paper": "This project; after Trippa et al. 2024, arXiv 2403.14339, and Hong et al. 2026, arXiv 2603.12915",
+    "goal": "undo",
+    "version": 1,
+    "alpha": nabla_tau.METHOD.alpha,
+}
+
+METHOD = (
+    Method(
+        name="structure_undo",
+        title="Structure-faithful undo",
+        summary="∇τ that also holds the retained instances' similarities to fixed anchors, and the weights that these depend on.",
+        needs=("retain", "heldout"),
+        cost="a few passes over the retain set, each about twice as dear as one of ∇τ",
+        limits="Holding the structure also holds what the forgotten instances left in it. Text anchors are never aligned with the model's "
+        "features: compare them with random ones and with no alignment, which is ∇τ itself.",
+        run=with_retain,
+        params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1)),
+        order=6,
+        **_SHARED,
+    ),
+    Method(
+        name="structure_undo_free",
+        title="Structure-faithful undo, without the retain set",
+        summary="The same with adversarial proxies of the forget set in place of the retain set: it needs the model, the forget set and "
+        "held-out instances.",
+        needs=("heldout",),
+        cost="an attack on the forget set and a few passes over its proxies",
+        limits="The proxies lie around the forgotten instances and say nothing of the rest of the data; learning their labels can push a "
+        "forgotten instance past the held-out loss. Text anchors are never aligned with the model's features.",
+        run=without_retain,
+        params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1), *PROXIES),
+        order=7,
+        **_SHARED,
+    ),
+)
