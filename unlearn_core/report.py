@@ -86,7 +86,9 @@ def _sure(run: Run) -> list[str]:
         said = [
             f"No measure shows a difference between the untouched original and retrained models ({basis}), so this evidence cannot show whether anything was forgotten."
         ]
-    said += _named("Still different", different) + _named("Moved away from retraining", away)
+    past = [m for m in different if _past(m)]
+    said += _named("Still different", [m for m in different if m not in past])
+    said += _named("Went past retraining, to the other side", past) + _named("Moved away from retraining", away)
     if different or away:
         said.append(f"About {1 - LEVEL:.0%} of measures fall outside by chance alone.")
     if run.retrained < 5:
@@ -98,14 +100,27 @@ def _sure(run: Run) -> list[str]:
         said.append(
             f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused, because there are too few instances for this small an effect."
         )
-    shadowed = _find(run, "shadows.told_apart.forget")
-    if shadowed and shadowed.unlearned is not None and not shadowed.refused:
-        said.append(
-            f"Shadow models still tell {shadowed.unlearned:.0%} of the forgotten instances apart from never-seen ones"
-            f"{_beside(shadowed)}; of the untouched original {shadowed.original:.0%}."
-        )
+    said += _shadowed(run)
     if not instances(run):
         said.append(f"No verdicts on single instances: they need {ENOUGH} retrained models.")
+    return said
+
+
+def _shadowed(run: Run) -> list[str]:
+    """What an audit adds. Shares of single verdicts only where no verdicts by exact retraining are there, and where the pool can tell at all."""
+    said, share, after = [], _find(run, "shadows.told_apart.forget"), _find(run, "shadows.u_lira.forget")
+    if share and share.unlearned is not None and not share.refused and not instances(run):
+        n, retrained = share.n, share.retrained.mean if share.retrained else 0.0
+        counts = f"{share.unlearned * n:.0f} of the {n:,} forgotten instances that they can judge ({share.original * n:.0f} in the untouched original, {retrained * n:.0f} after retraining)"
+        said.append(
+            f"Shadow models still tell apart {counts}."
+            if share.original > retrained
+            else "The shadow models cannot judge single instances of this set."
+        )
+    if after and after.unlearned is not None:
+        said.append(
+            f"An attacker who knows the method tells its forgotten instances from never-seen ones with an AUC of {after.unlearned:.2f} (0.50 after exact retraining, {after.original:.2f} before unlearning)."
+        )
     return said
 
 
@@ -116,6 +131,12 @@ def instances(run: Run) -> list[str]:
         return []
     found = waffles(view)
     return [f"One by one: {found['unlearned'].text}; the untouched original: {found['original'].counts[NOT]}."]
+
+
+def _past(measure: Measure) -> bool:
+    """Whether the unlearned value lies beyond the retrained interval as seen from the original."""
+    low, high = measure.retrained.low, measure.retrained.high
+    return measure.original > high and measure.unlearned < low or measure.original < low and measure.unlearned > high
 
 
 def _named(title: str, measures: list[Measure], most: int = 3) -> list[str]:
@@ -142,8 +163,9 @@ def _number(value: float) -> str:
 
 def _limits(run: Run) -> list[str]:
     method = methods.info(run.spec.method)
+    inside = "Lying inside the interval means that these measures cannot tell the model from a retrained one; it is no proof that nothing of the instances is left."
     said = [
-        "Lying inside the interval means that these measures cannot tell the model from a retrained one; it is no proof that nothing of the instances is left.",
+        *([inside] if run.retrained >= MIN_RETRAINS else []),
         "The population attacks work on averages and are weak against single instances."
         + (" The verdicts instance by instance see only the model's confidence." if instances(run) else ""),
     ]

@@ -73,14 +73,14 @@ def numbers(view: Mapping[str, np.ndarray], by: str) -> pd.DataFrame:
 def missing(measures: list[Measure]) -> None:
     """Reasons in place of the numbers that were not computed."""
     for reason in dict.fromkeys(m.reason for m in measures if m.unlearned is None and m.reason):
-        groups = ", ".join(m.group for m in measures if m.unlearned is None and m.reason == reason)
+        groups = ", ".join(dict.fromkeys(m.group for m in measures if m.unlearned is None and m.reason == reason))
         st.caption(f":material/do_not_disturb_on: Not computed ({groups}): {reason}.")
 
 
 def refused(measures: list[Measure]) -> None:
     """Why verdicts are refused where the numbers themselves are there."""
     for reason in dict.fromkeys(m.refused for m in measures if m.refused):
-        groups = ", ".join(m.group for m in measures if m.refused == reason)
+        groups = ", ".join(dict.fromkeys(m.group for m in measures if m.refused == reason))
         st.caption(f":material/block: No verdict ({groups}): {reason}.")
 
 

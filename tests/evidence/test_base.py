@@ -123,3 +123,12 @@ def test_what_is_remembered_of_one_retrained_model_is_never_used_for_another():
     assert left.once(("loss", "retrained:0"), lambda: "of model 1") == "of model 1"
     again, _ = readable(replace(subject, retrained=[broken, *subject.retrained[1:]]), features=False)
     assert again.once(("loss", "retrained:0"), lambda: "anew") == "of model 1"
+
+
+@pytest.mark.parametrize(
+    "original, unlearned, past", [(0.0, 3.0, True), (0.0, 0.5, False), (5.0, 0.0, True), (5.0, 4.0, False), (0.0, 1.5, False)]
+)
+def test_going_past_retraining_is_told_from_not_getting_there(original, unlearned, past):
+    from unlearn_core.report import _past
+
+    assert _past(Measure("a.b", "b", original, unlearned, Retrained((1.0, 2.0), 1.5, 1.0, 2.0))) is past

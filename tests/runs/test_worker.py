@@ -12,6 +12,7 @@ import pytest
 
 from unlearn_core.errors import BadInput, Cancelled, Preempted
 from unlearn_core.runs import api, worker
+from unlearn_core.runs import service as service_module
 from unlearn_core.runs.progress import read_curves, write_curves
 from unlearn_core.runs.service import Service
 from unlearn_core.runs.spec import OriginalSpec
@@ -162,7 +163,7 @@ def test_a_persons_run_goes_before_background_evidence_which_is_finished_afterwa
     store, _ = busy
     slow = api.request(trained, trained.ids[10:16], "finetune", {"epochs": 1}, retrains=8)
     api.submit_run(store, slow)
-    wait(lambda: (job := store.job(slow.key)).kind == "evidence" and job.stage.startswith("retraining 2"))
+    wait(lambda: (job := store.job(slow.key)).kind == "evidence" and job.stage.startswith("retraining"))
     first = api.load_run(store, slow.key)
     assert first is not None and first.retrained < 8  # its result is there long before
     quick = api.request(trained, trained.ids[20:24], "finetune", {"epochs": 1}, retrains=0)
@@ -237,6 +238,7 @@ def test_a_stage_that_hears_nothing_is_ended_with_its_process(busy, trained):
 
 SERVER = """
 import sys, time
+from unlearn_core.runs import service as service_module
 from unlearn_core.runs.service import Service
 from unlearn_core.runs.store import Store
 service = Service(Store(sys.argv[1]))
@@ -296,3 +298,21 @@ def test_a_worker_ends_orphans_even_of_its_own_process_number(tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         worker.main(["--store", str(tmp_path)])
     assert store.job("abc").status == "failed"
+
+
+def test_a_worker_that_dies_at_every_start_is_told_to_who_waits(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.submit("a" * 20, "original", {})
+    monkeypatch.setattr(service_module, "EARLY", 0.01)
+    monkeypatch.setattr(
+        service_module.Service,
+        "_spawn",
+        lambda self: subprocess.Popen([sys.executable, "-c", "import sys; sys.exit(1)"], stdout=open(tmp_path / "worker.log", "a")),  # noqa: SIM115
+    )
+    (tmp_path / "worker.log").write_text("Traceback …\nImportError: no such thing\n")
+    service = service_module.Service(store)
+    try:
+        wait(lambda: store.job("a" * 20).status == "failed")
+    finally:
+        service.close()
+    assert "cannot start: ImportError: no such thing." in store.job("a" * 20).cause

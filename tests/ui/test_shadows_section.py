@@ -10,7 +10,7 @@ import pytest
 from pages.parts import mapping
 from pages.parts.backend import backend, original
 from ui.conftest import App, server
-from unlearn_core import evidence
+from unlearn_core import evidence, report
 from unlearn_core.data.forget import ForgetSet
 from unlearn_core.evidence.shadows import ATTACKS, EVIDENCE, NO_POOL
 from unlearn_core.runs import api, pools
@@ -157,9 +157,21 @@ def test_the_table_has_every_instance_with_its_verdict_and_a_csv(shown, runs):
     assert "shadow.csv" in {b.key for b in shown.at.download_button}
 
 
-def test_the_summary_names_the_share_that_shadows_tell_apart(shown, runs):
-    share = runs["audited"].measure("shadows.told_apart.forget").unlearned
-    assert f"Shadow models still tell {share:.0%} of the forgotten instances apart" in shown.texts()
+def test_the_summary_names_what_the_audit_adds(shown, runs):
+    run = runs["audited"]
+    attack = run.measure("shadows.u_lira.forget")
+    assert f"with an AUC of {attack.unlearned:.2f} (0.50 after exact retraining" in shown.texts()
+    # Verdicts by exact retraining are there, so those of the pool are left out; without them they count.
+    assert "Shadow models still tell apart" not in shown.texts()
+    alone = replace(run, views={name: view for name, view in run.views.items() if name != "instances"})
+    share = run.measure("shadows.told_apart.forget")
+    said = " ".join(report.summary(alone).sure)
+    if share.refused:
+        assert "hadow models" not in said
+    elif share.original > share.retrained.mean:
+        assert f"tell apart {share.unlearned * share.n:.0f} of the {share.n} forgotten instances that they can judge" in said
+    else:
+        assert "cannot judge single instances of this set" in said
 
 
 def test_a_stored_audit_without_u_lira_says_how_to_get_it(runs):

@@ -20,6 +20,7 @@ from unlearn_core.runs.worker import ALREADY_RUNNING, STATE, locked
 WATCH = 0.1
 PROBE = 1.0  # seconds between looks at whether another server's worker is still there
 EARLY = 1.0  # seconds that a worker lives at least, if nothing is wrong with it
+GIVE_UP = 3  # starts in a row that end before the worker is warm
 DEAF_AFTER = 0.7  # seconds after a cancel until a worker that does not react is ended
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +32,7 @@ class Service:
         self.store = store
         self.process: subprocess.Popen | None = None
         self.spawned = -EARLY
+        self.failed_starts = 0
         self.closing = threading.Event()
         self._tend()
         self.thread = threading.Thread(target=self._watch, name="worker-watch", daemon=True)
@@ -49,6 +51,7 @@ class Service:
             if self.process and code != ALREADY_RUNNING:
                 _kill(self.process.pid)  # the layout process of a worker that was killed would live on
                 self.store.fail_orphans(None, _cause(code))
+                self._count_failed_start()
             self.process = None
             if locked(self.store):  # another server's worker serves this store
                 self._end_the_deaf()
@@ -58,6 +61,20 @@ class Service:
                 return
             self.process, self.spawned = self._spawn(), time.monotonic()
         self._end_the_deaf()
+
+    def _count_failed_start(self) -> None:
+        """Somebody who waits for a worker that dies at every start is told so, with the reason."""
+        self.failed_starts = 0 if self.worker().get("warm") else self.failed_starts + 1
+        if self.failed_starts < GIVE_UP:
+            return
+        log = self.store.folder / "worker.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+        reason = f": {lines[-1]}" if lines else ""
+        for job in self.store.jobs():
+            if job.status == "queued":
+                self.store.finish(
+                    job.key, "failed", f"The worker process cannot start{reason}. Details are in worker.log in the store's folder."
+                )
 
     def _spawn(self) -> subprocess.Popen:
         log = open(self.store.folder / "worker.log", "ab")  # noqa: SIM115 - handed over to the process

@@ -46,7 +46,7 @@ def locked(store: Store) -> bool:
 
 
 def announce(store: Store, state: str, **facts: Any) -> None:
-    """Tell the app who works here: pid, state ("starting" or "ready"), devices."""
+    """Tell the app who works here: pid, state ("starting" or "ready"), devices, and warm once a first tiny run went through."""
     store.replace_file(store.folder / STATE, json.dumps({"pid": os.getpid(), "state": state} | facts).encode())
 
 
@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     announce(store, "ready", devices=devices())
     layout = LayoutProcess()  # only now, so that its compiling does not slow the start
     warm_up()
+    announce(store, "ready", devices=devices(), warm=True)
     pipeline = Pipeline(store, layout)
     idle_since = time.monotonic()
     try:

@@ -47,12 +47,13 @@ def draw(run: Run, found: Original) -> None:
 def _asked(run: Run, found: Original) -> AuditSpec:
     """The widgets that say which audit is meant."""
     left, right = st.columns([1, 2], vertical_alignment="bottom")
-    stored = pooling.audit(run, found)
-    members = pooling.members_field(left, found, f"audit.members.{run.key}", stored and stored.spec.pool.members)
+    under_way = next((job for job in backend().store.jobs("audit") if job.key.startswith(run.key) and not job.ended), None)
+    stored = AuditSpec.from_dict(under_way.spec) if under_way else getattr(pooling.audit(run, found), "spec", None)
+    members = pooling.members_field(left, found, f"audit.members.{run.key}", stored and stored.pool.members)
     seconds = run.timings.get("method", 0.0) * (members // 2 + (run.retrained // 2 if run.retrained >= 2 * LEAST else 0))
     u_lira = right.checkbox(
         f"Also run the method on the {members // 2} judging shadows (U-LiRA, F): about {seconds:.0f} s more",
-        value=_spec(run, found, members, True).key in _there(run),
+        value=under_way.spec["u_lira"] if under_way else _spec(run, found, members, True).key in _there(run),
         key=f"audit.u_lira.{run.key}",
         help="The strictest test: can forgetting be told from never having seen, when the attacker knows the method?",
     )
@@ -82,7 +83,10 @@ def _progress_or_button(run: Run, spec: AuditSpec) -> None:
 
 def _set(run: Run) -> None:
     st.markdown("##### Forgotten or never seen: four attacks with shadow models")
-    st.caption("For the set as a whole. Dotted frame: what chance gives; bar: 95 % interval of the unlearned value (DeLong).")
+    st.caption(
+        "For the set as a whole. The goal is the blue band of retrained models, not 0.5: instances that were picked for something are unlike the "
+        "test instances that they are compared with. Dotted frame: what chance gives for two alike sets; bar: 95 % interval of the unlearned value (DeLong)."
+    )
     families = [f"shadows.{name}" for name in ATTACKS]
     measures = [m for family in families for m in run.family(family)]
     shown = [m for m in measures if m.unlearned is not None]
@@ -90,7 +94,7 @@ def _set(run: Run) -> None:
     with left:
         if shown:
             labels = [ATTACKS[m.family.removeprefix("shadows.")] for m in shown]
-            fig = privacy_figures.auc_rows(shown, labels)
+            fig = privacy_figures.auc_rows(shown, labels, x="AUC")
             chart(run, "shadow.attacks", fig, "Area under the ROC curve of each attack with shadow models")
         missing(measures)
     with right:
