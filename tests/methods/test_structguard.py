@@ -11,6 +11,7 @@ from methods.support import apply, original, same
 from methods.test_stakes import task_of
 
 from unlearn_core import data, methods
+from unlearn_core.errors import BadInput
 from unlearn_core.methods import nabla_tau, stakes, structguard, structure_undo
 from unlearn_core.models import training
 from unlearn_core.models.device import settle
@@ -227,3 +228,11 @@ def test_the_original_is_the_reference_of_the_structure(wine, trained):
         for name, given in (("structure_undo", {"anchors": "prototypes"}), ("nabla_tau", {}))
     ]
     assert drift[0] < drift[1]
+
+
+@pytest.mark.parametrize("name", ["structure_undo", "structure_undo_free"])
+def test_a_model_without_learned_features_has_no_structure_to_hold(wine, name):
+    plain = original(wine, "softmax", epochs=3)
+    with pytest.raises(BadInput, match="no learned structure to hold"):
+        apply(plain, wine, forget_of(wine), name)
+    apply(plain, wine, forget_of(wine), name, anchors="none")

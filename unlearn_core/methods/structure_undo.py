@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from unlearn_core.errors import BadInput
 from unlearn_core.methods import nabla_tau
 from unlearn_core.methods.base import Method, Task
 from unlearn_core.methods.structguard import ANCHORS, PROXIES, strength
@@ -35,6 +36,10 @@ def _hold(task: Task) -> Classifier:
     from unlearn_core.methods import stakes
 
     model, held = task.model.eval(), stakes.anchors(task)
+    if held and not any(p.requires_grad for p in model.stages.parameters()):
+        raise BadInput(
+            "method", "this model's features are its inputs, so there is no learned structure to hold.", "Choose another method or model."
+        )
     guard = stakes.Guard(model.features, task.x, task.retain, held, model.parameters(), task.params["strength"]) if held else None
     return nabla_tau.ascend(task, guard)
 
