@@ -53,7 +53,7 @@ EVIDENCE = Evidence(
         Definition(
             "utility.seconds",
             "Time",
-            "Seconds that unlearning took, next to training one new model without the forgotten instances.",
+            "Seconds that unlearning took, next to training one new model without the forgotten instances. Time that other programs held the processor is not counted.",
             "s",
             verdict=False,
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
 from unlearn_core.models import training
 from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.device import stopwatch
 from unlearn_core.models.pool import Shadows, never_seen
 from unlearn_core.runs.spec import RunSpec
 
@@ -91,10 +91,10 @@ def apply(
         raise BadInput("method", f"{declared.title} needs held-out instances and {dataset.name} has none.", "Choose another method.")
 
     def look(model: Classifier) -> float:
-        begun = time.perf_counter()
+        watched = stopwatch(spec.device)
         kept = training.accuracy(model, x, y, sample)
         progress(state["fraction"], retain_accuracy=kept, forget_accuracy=training.accuracy(model, x, y, forget))
-        state["looking"] += time.perf_counter() - begun
+        state["looking"] += watched()
         return kept
 
     def watch(model: Classifier) -> bool:
@@ -115,7 +115,7 @@ def apply(
         # The guard-rail is for damage; a model that starts from nothing has none yet.
         return from_scratch(spec, dataset, part.retain, seed, remember, lambda model: bool(look(model) < 0))
 
-    begun = time.perf_counter()
+    passed = stopwatch(spec.device)
     task = methods.Task(
         model=copy.deepcopy(model),
         x=x,
@@ -137,7 +137,7 @@ def apply(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
         found = declared.run(task)
-    return Unlearned(found.eval(), task.chosen, task.notes + stopped, time.perf_counter() - begun - state["looking"])
+    return Unlearned(found.eval(), task.chosen, task.notes + stopped, passed() - state["looking"])
 
 
 def _targets(model: Classifier, dataset: Dataset, spec: RunSpec, part: Part, shadows: Shadows) -> torch.Tensor:

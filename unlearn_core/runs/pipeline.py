@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from unlearn_core.evidence.forgetting_quality import LEAST
 from unlearn_core.evidence.logits import log_softmax
 from unlearn_core.models import ensemble, relearning, storage, training
 from unlearn_core.models.classifier import Classifier
-from unlearn_core.models.device import choose
+from unlearn_core.models.device import choose, stopwatch
 from unlearn_core.models.outputs import Outputs
 from unlearn_core.models.pool import CHOOSE, JUDGE, Shadows
 from unlearn_core.runs import applying, originals, pools
@@ -215,10 +214,10 @@ class Pipeline:
         key = f"{spec.retrain_key}-{k}"
         folder = self.store.place("retrained", key)
         if not folder.exists():
-            begun = time.perf_counter()
+            passed = stopwatch(spec.device)
             retain = np.setdiff1d(dataset.splits.train, spec.forget)
             model = applying.from_scratch(spec, dataset, retain, seeds.derive("retrained", k), progress)
-            self._keep_retrained(spec, k, model, time.perf_counter() - begun)
+            self._keep_retrained(spec, k, model, passed())
         model = self._read(folder / "model.safetensors", spec, dataset)
         return Member(model, training.read(model, dataset.inputs, spec.device))
 
