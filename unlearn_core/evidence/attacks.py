@@ -31,6 +31,11 @@ def logit_scaled_confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarra
     return own - top - np.log(np.exp(z - top[:, None]).sum(axis=1))
 
 
+def confidences(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """φ [K, N] of K models on the same instances, from logits [K, N, C]."""
+    return np.stack([logit_scaled_confidence(one, labels) for one in logits])
+
+
 def loss_of(scores: np.ndarray) -> np.ndarray:
     """Cross-entropy −log p_y in nats of logit-scaled confidences."""
     return np.logaddexp(0.0, -scores)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from unlearn_core.evidence import pool_attacks, verdicts
-from unlearn_core.evidence.attacks import confidence_of, logit_scaled_confidence
+from unlearn_core.evidence.attacks import confidence_of, confidences, logit_scaled_confidence
 from unlearn_core.evidence.base import Measure, Subject, awaited, retrained_band
 from unlearn_core.evidence.pool_attacks import Bell
 
@@ -30,7 +30,7 @@ class Pooled:
 
     @staticmethod
     def of(subject: Subject) -> Pooled:
-        return Pooled(subject, _phi(subject.shadows.logits, subject.labels), subject.shadows.keep)
+        return Pooled(subject, confidences(subject.shadows.logits, subject.labels), subject.shadows.keep)
 
     def target(self, who: str) -> np.ndarray:
         """φ of one of the run's models on all instances, [N]."""
@@ -79,7 +79,7 @@ class Pooled:
     def unlearned(self) -> np.ndarray:
         """φ [K, n] of the shadows on the forget set, after the method ran on them."""
         rows = self.subject.forget
-        return _phi(self.subject.shadows.unlearned[:, rows], self.subject.labels[rows])
+        return confidences(self.subject.shadows.unlearned[:, rows], self.subject.labels[rows])
 
     def u_lira(self, who: str) -> np.ndarray:
         """Log-density of this model's answers as forgotten minus as never seen, [n] nats."""
@@ -179,11 +179,6 @@ def _share(subject: Subject, id: str, name: str, found: dict, each: list, text: 
         n=n,
         refused=refused,
     )
-
-
-def _phi(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """φ [K, N] of K models from logits [K, N, C]."""
-    return np.stack([logit_scaled_confidence(one, labels) for one in logits])
 
 
 def _at(bell: Bell, rows: np.ndarray) -> Bell:

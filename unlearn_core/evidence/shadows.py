@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from unlearn_core.evidence.across import share_interval, stacked
-from unlearn_core.evidence.attacks import auc, auc_chance, auc_interval, false_alarms, logit_scaled_confidence, roc, too_few, tpr_at_fpr
+from unlearn_core.evidence.attacks import auc, auc_chance, auc_interval, confidences, false_alarms, roc, too_few, tpr_at_fpr
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing, per_model
 from unlearn_core.evidence.readable import explained, readable
 
@@ -308,7 +308,7 @@ def _quality(subject: Subject) -> Measure:
     if again is None or len(again) < quality.LEAST:
         return missing(id, "forget", f"it needs {quality.LEAST} further runs of the method that give numbers", len(subject.forget))
     rows, labels = subject.forget, subject.labels[subject.forget]
-    phi = [np.stack([logit_scaled_confidence(one[rows], labels) for one in many]) for many in (again, [r.logits for r in retrained])]
+    phi = [confidences(logits, labels) for logits in (again[:, rows], np.stack([one.logits[rows] for one in retrained]))]
     found = quality.forgetting_quality(*phi, seed=subject.seed)
     null = (found.null_low, found.null_high)
     return Measure(f"{id}.forget", "forget", None, found.ratio, null=null, reliability="estimate", reason=found.text, n=len(rows))

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from unlearn_core.runs.originals import Original
 from unlearn_core.runs.progress import Reporter, read_curves
 from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, plane_key
 from unlearn_core.runs.store import BACKGROUND, Job, Store, unpack
+
+if TYPE_CHECKING:
+    from unlearn_core.runs.pipeline import Pipeline
 
 __all__ = [
     "Job",
@@ -177,6 +180,17 @@ def record_done(store: Store, spec: RunSpec) -> None:
     store.record(spec.key, "evidence", spec.to_dict(), title(spec))
 
 
+def complete(pipeline: Pipeline, spec: RunSpec, reporter: Reporter) -> Run:
+    """The run with all its retrained models, computing here and now what the pipeline's store does not hold."""
+    store, stored = pipeline.store, load_run(pipeline.store, spec.key)
+    if not stored:
+        pipeline.unlearn(spec, reporter)
+    if not stored or stored.retrained < spec.retrains:
+        pipeline.add_retrained(spec, reporter)
+        record_done(store, spec)
+    return load_run(store, spec.key)
+
+
 def submit_plane(store: Store, run: Run, triplet: tuple[int, int, int]) -> str:
     """Queue the exact plane through three instances; returns its key for `load_plane`."""
     key = plane_key(run.key, triplet)
@@ -277,14 +291,8 @@ def run(
     shadows = PoolSpec.make(spec, loaded.hash, pool, device=chosen) if pool else None
     if u_lira and not pool:
         raise BadInput("u_lira", "U-LiRA runs the method on shadow models, and none are asked for.", "Ask for a pool, say of 64.")
-    stored = load_run(store, wanted.key)
     pipeline = Pipeline(store)
-    if not stored:
-        pipeline.unlearn(wanted, reporter)
-    if not stored or stored.retrained < retrains:
-        pipeline.add_retrained(wanted, reporter)
-        record_done(store, wanted)
-    done = load_run(store, wanted.key)
+    done = complete(pipeline, wanted, reporter)
     if not shadows:
         return done
     audit = AuditSpec(wanted, shadows, u_lira)

@@ -13,7 +13,7 @@ from unlearn_core import data, models, seeds
 from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence import pool_attacks
-from unlearn_core.evidence.attacks import logit_scaled_confidence
+from unlearn_core.evidence.attacks import confidences
 from unlearn_core.models import pool
 from unlearn_core.models.pool import CHOOSE, ROLES, Shadows
 from unlearn_core.runs.progress import Reporter
@@ -106,7 +106,7 @@ def describe(half: Shadows, dataset: Dataset) -> dict[str, np.ndarray]:
     ids = dataset.splits.train
     labels, keep = dataset.labels[ids], half.keep[:, ids]
     logits = half.logits[:, ids]
-    phi = np.stack([logit_scaled_confidence(one, labels) for one in logits])
+    phi = confidences(logits, labels)
     columns = {
         "memorisation": pool_attacks.memorisation(logits.argmax(axis=-1) == labels, keep),
         "difficulty": pool_attacks.expected_difficulty(phi, keep),

@@ -92,26 +92,14 @@ def study(
         spec = OriginalSpec.make(case.dataset, case.model, case.params, device=device)
         original = pipeline.prepare(spec, reporter)
         beside: dict[str, list] = {"original": [], "retrained": []}
-        for place, method in enumerate(m for m in chosen if not m.models or spec.model in m.models):
-            runs = [_run(pipeline, store, original, case, method.name, seed, device, reporter) for seed in range(seeds)]
+        for place, method in enumerate(m for m in chosen if m.name in methods.suited(spec.model)):
+            asked = (api.request(original, case.choose(original, seed), method.name, {}, seed, RETRAINS, device) for seed in range(seeds))
+            runs = [api.complete(pipeline, request, reporter) for request in asked]
             yield Row(case.name, method.name, seeds, {id: _over([_value(run, id, "unlearned") for run in runs]) for id in MEASURES})
             if place == 0:
                 beside = {"original": runs, "retrained": runs}
         for who, runs in beside.items():
             yield Row(case.name, who, seeds, {id: _over([_value(run, id, who) for run in runs]) for id in MEASURES})
-
-
-def _run(
-    pipeline: Pipeline, store: Store, original: Original, case: Case, method: str, seed: int, device: str, reporter: Reporter
-) -> api.Run:
-    spec = api.request(original, case.choose(original, seed), method, {}, seed, RETRAINS, device)
-    stored = api.load_run(store, spec.key)
-    if stored is None or stored.retrained < RETRAINS:
-        if stored is None:
-            pipeline.unlearn(spec, reporter)
-        pipeline.add_retrained(spec, reporter)
-        api.record_done(store, spec)
-    return api.load_run(store, spec.key)
 
 
 def _value(run: api.Run, id: str, who: str) -> float | None:
