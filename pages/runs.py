@@ -8,6 +8,7 @@ from pages.parts.backend import backend
 from pages.parts.plain import plain
 from pages.parts.state import readable
 from unlearn_core import methods
+from unlearn_core.errors import BadInput
 from unlearn_core.runs import api
 from unlearn_core.runs.spec import RunSpec
 from unlearn_core.runs.store import Job
@@ -19,7 +20,7 @@ NAMED = 10  # runs that are named before they are deleted
 
 def table(jobs: list[Job]) -> pd.DataFrame:
     rows = [row(job, readable(job)) for job in jobs]
-    return pd.DataFrame(rows).astype({"instances": "Int64", "retrained": "Int64"})
+    return pd.DataFrame(rows).astype({"instances": "Int64", "request": "Int64", "retrained": "Int64"})
 
 
 def row(job: Job, spec: RunSpec | None) -> dict:
@@ -32,7 +33,8 @@ def row(job: Job, spec: RunSpec | None) -> dict:
         "model": spec and spec.original.model,
         "method": spec and methods.info(spec.method).title,
         "α": "" if alpha is None else str(alpha),
-        "instances": spec and len(spec.forget),
+        "instances": spec and len(spec.gone),
+        "request": spec and len(spec.requests),
         "retrained": spec and spec.retrains,
         "device": spec and spec.device,
         "key": job.key,
@@ -41,11 +43,18 @@ def row(job: Job, spec: RunSpec | None) -> dict:
 
 
 def delete(keys: list[str]) -> None:
-    for key in keys:
-        api.delete_run(backend().store, key)
+    """Later requests go first, since they need the earlier ones."""
+    store = backend().store
+    for key in sorted(keys, key=lambda key: len(api.going_on(store, key))):
+        try:
+            api.delete_run(store, key)
+        except BadInput as error:
+            st.session_state["runs.refused"] = str(error)
 
 
 st.title("Runs", anchor=False)
+if refused := st.session_state.pop("runs.refused", None):
+    st.error(plain(refused), icon=":material/error:")
 jobs = backend().store.jobs("run", "evidence")
 if not jobs:
     st.info("No runs yet. Choose instances in the Studio and unlearn them.", icon=":material/info:")

@@ -21,11 +21,11 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
         layout = bar[1].selectbox(
             "Layout", found.layouts, format_func=mapping.LAYOUTS.get, key=f"layout.{found.key}", disabled=len(found.layouts) == 1
         )
-        points = mapping.points(found, layout, colour, state.forget)
+        points = mapping.points(found, layout, colour, state.forget, state.gone)
         what = f"Map of {len(found.ids)} training instances of {found.meta['title']}, coloured by {colour}; {len(state.forget)} chosen to forget"
         late = pick(points, state.forget.ids, key=PICKER, alt=what, height=500)
         apply(state, late)
-        st.caption(mapping.trust(found, layout))
+        st.caption(mapping.trust(found, layout, state.gone))
         if late:
             st.rerun(scope="fragment")
     with right:
@@ -68,4 +68,4 @@ if found:
     st.subheader(found.meta["title"], divider="gray")
     select_and_unlearn(state, found)
     if state.run:
-        results.show(state.run, found)
+        results.show(state, found)

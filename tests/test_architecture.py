@@ -21,8 +21,9 @@ ALLOWED = {
     "figures": {"evidence", "data"},
     "projection": {"data"},
     "runs": {"evidence", "methods", "models", "data", "projection"},
+    "cards": {"methods", "models", "data"},
     "report": {"figures", "runs", "evidence", "methods", "models", "data"},
-    "__main__": {"report", "runs", "evidence", "methods", "models", "data"},
+    "__main__": {"cards", "report", "runs", "evidence", "methods", "models", "data"},
     "__init__": {"runs"},
 }
 

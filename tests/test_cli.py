@@ -192,7 +192,7 @@ def test_forget_set_from_a_file(ask, small, tmp_path):
 
 
 BAD = {
-    "unknown dataset": (["--dataset", "mnist"], "dataset: there is no dataset called 'mnist'. Choose one of: digits"),
+    "unknown dataset": (["--dataset", "imagenet"], "dataset: there is no dataset called 'imagenet'. Choose one of: digits"),
     "unknown model": (["--model", "gpt"], "model: there is no model called 'gpt'. Choose one of: mlp"),
     "unsuited model": (["--model", "cnn", "--model-param", "width=4"], "model: cnn does not work on points data. Choose one of: mlp"),
     "unknown method": (["--method", "magic"], "method: there is no method called 'magic'. Choose one of: nabla_tau"),
@@ -219,14 +219,14 @@ BAD = {
         "forget: it was made for other contents or splits of 'moons'. Use the same dataset settings",
     ),
     "broken file": (["--forget", "file:{folder}/broken.json"], "forget: the JSON is not a forget set. It needs"),
-    "alpha too large": (["--alpha", "0.96"], 'alpha: 0.96 is out of range. Give a number from 0 to 0.95 or "auto".'),
+    "alpha too large": (["--alpha", "0.96"], 'alpha: 0.96 is out of range. Give a number from 0 to 0.95 or "auto" or "search".'),
     "alpha negative": (["--alpha", "-0.1"], "alpha: -0.1 is out of range. Give a number from 0 to 0.95"),
     "alpha nan": (["--alpha", "nan"], "alpha: 'nan' is not a number from 0 to 0.95"),
     "alpha a word": (["--alpha", "strong"], "alpha: 'strong' is not a number from 0 to 0.95"),
     "alpha for retrain": (["--method", "retrain", "--alpha", "0.5"], "alpha: retrain has no strength control. Leave alpha out"),
     "alpha auto where there is no rule": (
         ["--method", "neggrad_plus", "--alpha", "auto"],
-        "alpha: 'auto' is not a number from 0.5 to 1. Give",
+        "alpha: 'auto' is not a number from 0.5 to 1 or \"search\". Give",
     ),
     "seed negative": (["--seed", "-1"], "seed: -1 is not possible. Give a whole number from 0 to 2147483647."),
     "seed too large": (["--seed", "2147483648"], "seed: 2147483648 is not possible. Give a whole number from 0"),

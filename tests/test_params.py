@@ -6,7 +6,7 @@ import pytest
 
 from unlearn_core import data, methods, models
 from unlearn_core.errors import BadInput
-from unlearn_core.params import Param, resolve
+from unlearn_core.params import TRIALS, Param, resolve
 
 SHARE = Param("share", "float", 0.5, "", 0.0, 1.0)
 FREE = Param("free", "float", 0.0, "")
@@ -92,6 +92,43 @@ def test_resolve_fills_in_defaults_and_refuses_strangers():
         resolve((SHARE, COUNT), {"shape": 1}, "thing")
     with pytest.raises(BadInput, match="Known parameters: none"):
         resolve((), {"x": 1}, "thing")
+
+
+STRENGTH = Param("alpha", "float", 0.95, "", 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("param", "trials"),
+    [
+        (STRENGTH, (0.9, 0.916667, 0.933333, 0.95, 0.966667, 0.983333, 1.0)),
+        (Param("alpha", "float", "auto", "", 0.0, 0.95, auto="a rule", manual=0.5), (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)),
+        (Param("alpha", "float", "search", "", 0.0, 10.0, manual=1.0), (0.0, 0.333333, 0.666667, 1.0, 1.333333, 1.666667, 2.0)),
+        (Param("alpha", "float", 0.0, "", 0.0, 6.0), (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)),
+        (Param("alpha", "float", 0.0, "", 0.0), ()),
+        (Param("alpha", "choice", "a", "", choices=("a",)), ()),
+        (SHARE, ()),
+    ],
+)
+def test_a_search_tries_values_around_the_usual_one(param, trials):
+    assert param.trials == pytest.approx(trials)
+
+
+def test_only_a_strength_can_be_searched_for():
+    assert STRENGTH.parse("search") == "search" and STRENGTH.parse("0.7") == 0.7
+    with pytest.raises(BadInput, match='Give a number from 0.5 to 1 or "search".'):
+        STRENGTH.parse("auto")
+    for param in (SHARE, COUNT, RULED):
+        with pytest.raises(BadInput) as caught:
+            param.parse("search")
+        assert "search" not in caught.value.fix
+
+
+def test_every_method_with_a_strength_gets_the_same_number_of_trials():
+    found = {method.name: param for method in methods.registry().values() for param in method.params if param.name == "alpha"}
+    assert found.keys() == {method.name for method in methods.registry().values() if method.alpha} and len(found) > 4
+    for param in found.values():
+        assert len(param.trials) == TRIALS and list(param.trials) == sorted(set(param.trials)) and param.usual in param.trials
+        assert all(param.parse(value) == value for value in param.trials)
 
 
 def test_every_declared_default_is_acceptable():

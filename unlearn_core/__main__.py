@@ -1,4 +1,4 @@
-"""The command line: `python -m unlearn_core list|run|bench|app`."""
+"""The command line: `python -m unlearn_core list|cards|run|tune|bench|app`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_list(commands)
+    commands.add_parser("cards", help="a card for each method as Markdown: equation, goal, α, cost, limits, citation")
     _add_run(commands)
+    _add_tune(commands)
     _add_bench(commands)
     app = commands.add_parser("app", help="start the dashboard (sets everything up on the first start)")
     app.add_argument("streamlit", nargs="*", help="options handed on to Streamlit, after --")
     given = parser.parse_args(arguments)
     try:
-        return {"list": _list, "run": _run, "bench": _bench, "app": _app}[given.command](given)
+        return {"list": _list, "cards": _cards, "run": _run, "tune": _tune, "bench": _bench, "app": _app}[given.command](given)
     except BadInput as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -47,22 +49,31 @@ def _add_list(commands: Any) -> None:
 
 def _add_run(commands: Any) -> None:
     run = commands.add_parser("run", help="unlearn a forget set and print the evidence")
-    run.add_argument("--dataset", required=True)
-    run.add_argument("--model", help="default: the dataset's own")
-    run.add_argument("--forget", required=True, help="random:0.03, random:50, ids:3,17, class:8, class:8:20 or file:PATH")
-    run.add_argument("--method", required=True)
-    run.add_argument("--alpha", help="the method's strength, a number or auto")
-    run.add_argument("--seed", default="0", help="a whole number; the same seed gives the same result")
+    _add_request(run)
+    run.add_argument("--alpha", help="the method's strength, a number, auto or search")
     run.add_argument("--retrains", default="3", help="retrained reference models (at least 3 for verdicts)")
     run.add_argument("--pool", default="0", help="shadow models to audit the run with: LiRA, RMIA, verdicts (default: none; 64 is usual)")
     run.add_argument("--u-lira", action="store_true", help="also run the method on the judging half of the pool")
-    run.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def _add_tune(commands: Any) -> None:
+    _add_request(commands.add_parser("tune", help="search for a method's strength on a forget set, without any retrained model"))
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", required=True)
+    command.add_argument("--model", help="default: the dataset's own")
+    command.add_argument("--forget", required=True, help="random:0.03, random:50, ids:3,17, class:8, class:8:20 or file:PATH")
+    command.add_argument("--method", required=True)
+    command.add_argument("--seed", default="0", help="a whole number; the same seed gives the same result")
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     for kind in ("method", "dataset", "model"):
-        run.add_argument(
+        command.add_argument(
             f"--{kind}-param", action="append", default=[], metavar="NAME=VALUE", help=f"a parameter of the {kind}; may be repeated"
         )
-    run.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
-    run.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    command.add_argument("--from", dest="parent", metavar="KEY", help="the stored run whose model this request goes on from")
+    command.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
+    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def _add_bench(commands: Any) -> None:
@@ -90,6 +101,13 @@ def _list(given: argparse.Namespace) -> int:
     return 0
 
 
+def _cards(given: argparse.Namespace) -> int:
+    from unlearn_core import cards, methods
+
+    print(cards.page(methods.registry().values()), end="")
+    return 0
+
+
 def _describe(item: Any) -> dict[str, Any]:
     shown = {"name": item.name, "title": item.title, "description": getattr(item, "description", None) or item.summary}
     for extra in ("modality", "modalities", "goal", "alpha", "needs", "cost", "limits", "paper", "licence", "citation"):
@@ -100,16 +118,8 @@ def _describe(item: Any) -> dict[str, Any]:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from unlearn_core.runs import api
-
-    chosen = {kind: _pairs(getattr(given, f"{kind}_param"), kind) for kind in ("method", "dataset", "model")}
-    with bar() as reporter:
-        result = api.run(
-            given.dataset, given.forget, given.method, given.model,
-            alpha=given.alpha, params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"],
-            seed=_whole("seed", given.seed), retrains=_whole("retrains", given.retrains), pool=_whole("pool", given.pool), u_lira=given.u_lira,
-            device=given.device, store=given.store, reporter=reporter,
-        )  # fmt: skip
+    retrains, pool = _whole("retrains", given.retrains), _whole("pool", given.pool)
+    result = _requested(given, alpha=given.alpha, retrains=retrains, pool=pool, u_lira=given.u_lira)
     if given.json:
         print(json.dumps(result.to_dict("done"), allow_nan=False))
     else:
@@ -117,6 +127,27 @@ def _run(given: argparse.Namespace) -> int:
 
         print(as_text(result))
     return 0
+
+
+def _tune(given: argparse.Namespace) -> int:
+    from unlearn_core.params import SEARCH
+    from unlearn_core.runs import tuning
+
+    search = _requested(given, alpha=SEARCH, retrains=0).chosen["search"]
+    print(json.dumps(search, allow_nan=False) if given.json else tuning.table(search))
+    return 0
+
+
+def _requested(given: argparse.Namespace, **rest: Any) -> Any:
+    from unlearn_core.runs import api
+
+    chosen = {kind: _pairs(getattr(given, f"{kind}_param"), kind) for kind in ("method", "dataset", "model")}
+    with bar() as reporter:
+        return api.run(
+            given.dataset, given.forget, given.method, given.model,
+            params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"], seed=_whole("seed", given.seed),
+            device=given.device, parent=given.parent, store=given.store, reporter=reporter, **rest,
+        )  # fmt: skip
 
 
 def _bench(given: argparse.Namespace) -> int:

@@ -10,6 +10,9 @@ from typing import Any
 from unlearn_core.errors import BadInput
 
 AUTO = "auto"
+SEARCH = "search"
+STRENGTH = "alpha"  # the one parameter of a method whose value may be searched for
+TRIALS = 7
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Param:
     `auto` is the plain-words rule that applies when the value is "auto"; without it, "auto" is refused.
     `manual` is a sensible value to start from when a person sets an automatic parameter by hand.
     `default` is the value used when nothing is given and may be "auto".
+    A method's strength `alpha` with two bounds may also be "search": the best of its `trials` is then found by trying them.
     """
 
     name: str
@@ -38,10 +42,32 @@ class Param:
     def label(self) -> str:
         return self.title or self.name.replace("_", " ").capitalize()
 
+    @property
+    def usual(self) -> Any:
+        """A value to start from by hand: the default or `manual`, else the lower bound or 0."""
+        usual = (value for value in (self.default, self.manual, self.low, 0) if value is not None and value not in (AUTO, SEARCH))
+        return next(usual)
+
+    @property
+    def trials(self) -> tuple[float, ...]:
+        """The values that "search" tries, rising; () for a parameter that cannot be searched.
+
+        TRIALS of them for every method, in equal steps over the widest stretch around the usual value that stays in the range, so that
+        the usual value is the middle one; over the whole range if the usual value is one of its ends.
+        """
+        if self.name != STRENGTH or self.kind != "float" or self.low is None or self.high is None:
+            return ()
+        reach = min(self.usual - self.low, self.high - self.usual)
+        first, last = (self.usual - reach, self.usual + reach) if reach > 0 else (self.low, self.high)
+        steps = (first + (last - first) * k / (TRIALS - 1) for k in range(TRIALS))
+        return tuple(min(max(round(value, 6), self.low), self.high) for value in steps)
+
     def parse(self, value: Any) -> Any:
         """Return `value` as the declared kind. Raises BadInput naming the parameter and the accepted range."""
         if value == AUTO and self.auto:
             return AUTO
+        if value == SEARCH and self.trials:
+            return SEARCH
         try:
             parsed = self._convert(value)
         except (TypeError, ValueError, OverflowError):
@@ -89,7 +115,8 @@ class Param:
                 words += f" from {self.low:g} to {self.high:g}"
             elif self.low is not None:
                 words += f" of at least {self.low:g}"
-        return words + (' or "auto"' if self.auto else "")
+        special = [f'"{word}"' for word, known in ((AUTO, self.auto), (SEARCH, self.trials)) if known]
+        return " or ".join([words, *special])
 
 
 def resolve(declared: Iterable[Param], given: Mapping[str, Any], owner: str) -> dict[str, Any]:

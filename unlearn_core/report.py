@@ -14,6 +14,7 @@ from unlearn_core.evidence.base import LEVEL, MIN_RETRAINS, Measure
 from unlearn_core.evidence.instances import ENOUGH, waffles
 from unlearn_core.evidence.verdicts import NOT
 from unlearn_core.runs.api import Run
+from unlearn_core.runs.spec import RunSpec
 
 NAMED = 12  # ids that a sentence lists
 FEW_ABLE = 5  # measures below which hardly anything can be said
@@ -42,7 +43,29 @@ def _forgotten(run: Run) -> list[str]:
     what = f"{count:,} training instance{'s' if count != 1 else ''} of {data.info(spec.original.dataset).title}"
     ids = ", ".join(map(str, spec.forget[:NAMED])) + (f" and {count - NAMED} more" if count > NAMED else "")
     asked = f"{how} was asked to make the model ({models.info(spec.original.model).title}) forget {what} (ids {ids})."
-    return [asked, *instances(run), *run.notes]
+    return [asked, *_together(spec), *goal(run), *instances(run), *run.notes]
+
+
+def goal(run: Run) -> list[str]:
+    """What a method that aims at wrong answers did, beside what retraining gives; nothing for methods that undo."""
+    found = _find(run, "utility.accuracy.forget")
+    if methods.info(run.spec.method).goal == "undo" or found is None or found.unlearned is None:
+        return []
+    beside = f"; models trained without them score {found.retrained.mean:.0%}" if found.retrained else ""
+    return [
+        f"This method drives accuracy on the points down ({found.original:.0%} before, {found.unlearned:.0%} now){beside}. "
+        "If they shall be as if never seen, choose a method that undoes."
+    ]
+
+
+def _together(spec: RunSpec) -> list[str]:
+    """What came before a later request."""
+    if not spec.parent:
+        return []
+    return [
+        f"This was request {len(spec.requests)}: it went on from the model of run {spec.parent.key[:8]}, where {len(spec.earlier):,} instances were "
+        f"forgotten already. All evidence is about the {len(spec.gone):,} together."
+    ]
 
 
 def _cost(run: Run) -> list[str]:

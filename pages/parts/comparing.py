@@ -70,8 +70,10 @@ def fairness(first: Run, second: Run) -> list[str]:
         said.append(
             "The two runs start from different originals (dataset, model, recipe or seed): their numbers describe different models."
         )
-    elif first.spec.forget != second.spec.forget:
+    elif first.spec.gone != second.spec.gone:
         said.append("The two runs forget different instances, so a harder set alone can explain a difference.")
+    elif first.spec.earlier != second.spec.earlier:
+        said.append("The two runs forget the same instances, but in different requests; each time is that of the last request alone.")
     if methods.info(first.spec.method).goal != methods.info(second.spec.method).goal:
         said.append("The two methods pursue different goals; each is judged against its own.")
     if first.spec.device != second.spec.device:

@@ -8,7 +8,10 @@ from typing import Any
 import streamlit as st
 
 from unlearn_core.errors import BadInput
-from unlearn_core.params import AUTO, Param
+from unlearn_core.params import AUTO, SEARCH, Param
+
+BY_HAND = "by hand"
+WAYS = {AUTO: "Automatic", SEARCH: "Short search", BY_HAND: "By hand"}
 
 
 def fields(params: Iterable[Param], key: str, values: Mapping[str, Any] | None = None, advanced: str = "More settings") -> dict[str, Any]:
@@ -27,14 +30,36 @@ def fields(params: Iterable[Param], key: str, values: Mapping[str, Any] | None =
 
 
 def field(param: Param, key: str, start: Any) -> Any:
-    """The widget of one parameter; returns its value, "auto" where that was chosen."""
+    """The widget of one parameter; returns its value, "auto" or "search" where that was chosen."""
+    by_hand = param.usual if start in (AUTO, SEARCH) else start
+    if param.trials:
+        return _strength(param, key, start, by_hand)
     if param.auto is None:
         return _plain(param, key, start)
     automatic = st.toggle(f"{param.label}: automatic", value=start == AUTO, key=f"{key}.auto", help=f"Automatic means: {param.auto}.")
-    if automatic:
-        return AUTO
-    by_hand = (value for value in (start, param.manual, param.default, param.low, 0) if value is not None and value != AUTO)
-    return _plain(param, key, next(by_hand))
+    return AUTO if automatic else _plain(param, key, by_hand)
+
+
+def _strength(param: Param, key: str, start: Any, by_hand: Any) -> Any:
+    """α: by its rule where it has one, by a short search, or by hand."""
+    ways = [way for way in WAYS if way != AUTO or param.auto]
+    told = [f"**{WAYS[AUTO]}**: {param.auto}."] if param.auto else []
+    told.append(
+        f"**{WAYS[SEARCH]}**: runs the method once for each of {len(param.trials)} values from {param.trials[0]:g} to {param.trials[-1]:g}, so it "
+        f"costs {len(param.trials)} runs, and keeps the best. It looks at the instances to forget, at those that stay and at the tuning part of "
+        "validation; never at retrained models or test instances, which only judge what came out."
+    )
+    told.append(f"**{WAYS[BY_HAND]}**: one value for this run, {param.usual:g} to start from.")
+    way = st.segmented_control(
+        f"How {param.label} is set",
+        ways,
+        format_func=WAYS.get,
+        default=start if start in ways else BY_HAND,
+        key=f"{key}.way",
+        help="\n\n".join(told),
+        required=True,
+    )
+    return _plain(param, key, by_hand) if way == BY_HAND else way
 
 
 def _start(param: Param, values: Mapping[str, Any]) -> Any:
@@ -45,6 +70,8 @@ def _start(param: Param, values: Mapping[str, Any]) -> Any:
 
 
 def _plain(param: Param, key: str, start: Any) -> Any:
+    if param.kind == "text":
+        return st.text_input(param.label, value=start, key=key, help=param.help)
     if param.kind == "choice":
         return st.selectbox(param.label, param.choices, index=param.choices.index(start), key=key, help=param.help)
     if param.kind == "bool":
@@ -54,7 +81,7 @@ def _plain(param: Param, key: str, start: Any) -> Any:
         and param.high is not None
         and param.high <= 1
         and (param.low or 0) >= 0
-        and param.name not in ("lr", "weight_decay")
+        and param.name not in ("lr", "weight_decay", "delta")
     ):
         return st.slider(param.label, float(param.low or 0), float(param.high), float(start), step=0.01, key=key, help=param.help)
     number = int if param.kind == "int" else float

@@ -20,11 +20,11 @@ LAYOUTS = {"umap": "UMAP", "pca": "PCA (instant, linear)", "input": "the points'
 TEXT_LINES = 10
 
 
-def points(found: Original, layout: str, colour: str, forget: ForgetSet) -> Points:
-    """The picker's points; only "selected" depends on the chosen set, everything else is kept."""
+def points(found: Original, layout: str, colour: str, forget: ForgetSet, gone: tuple[int, ...] = ()) -> Points:
+    """The picker's points; only "selected" depends on the chosen set, everything else is kept. gone: ids that earlier requests forgot."""
     chosen = forget.ids if colour == "selected" else ()
     pool = pooling.table(found) if colour in pooling.COLUMNS.values() else None
-    return _points(found.key, layout, colour, chosen, pool and pool.key)
+    return _points(found.key, layout, colour, chosen, pool and pool.key, gone)
 
 
 def colours(found: Original) -> list[str]:
@@ -33,7 +33,7 @@ def colours(found: Original) -> list[str]:
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: str | None) -> Points:
+def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: str | None, gone: tuple[int, ...]) -> Points:
     found = original(key)
     xy = found.layout(layout)
     shared = {
@@ -47,7 +47,17 @@ def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: s
         "columns": found.meta["columns"],
         "rows": _rows(key),
     }
-    return Points(**(shared | (_by_pool(pool, colour) if pool else _colouring(found, colour, chosen))))
+    coloured = _by_pool(pool, colour) if pool else _colouring(found, colour, chosen)
+    return Points(**(shared | (_without(coloured, np.isin(found.ids, gone)) if gone else coloured)))
+
+
+def _without(coloured: dict, gone: np.ndarray) -> dict:
+    """The same colours with the points `gone` [n] bool set apart: a grey cross among classes, hollow grey on a scale."""
+    if "value" in coloured:
+        return coloured | {"value": np.where(gone, np.nan, coloured["value"]).astype(np.float32)}
+    last = len(coloured["names"])
+    more = {"names": (*coloured["names"], "forgotten earlier"), "colours": (*coloured["colours"], GREY), "shapes": (*coloured["shapes"], 4)}
+    return coloured | more | {"category": np.where(gone, last, coloured["category"]).astype(np.int16)}
 
 
 def _by_pool(key: str, colour: str) -> dict:
@@ -111,8 +121,13 @@ def _sprite(key: str) -> str | None:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if path else None
 
 
-def trust(found: Original, layout: str) -> str:
-    """What the layout is, and what it can be trusted for."""
+def trust(found: Original, layout: str, gone: tuple[int, ...] = ()) -> str:
+    """What the layout is, and what it can be trusted for; gone: ids that earlier requests forgot."""
+    if gone:
+        return (
+            f"{trust(found, layout)} The {len(gone):,} points forgotten earlier are grey and cannot be chosen again. The map, its predictions and losses "
+            "are the original's, whichever model the next request goes on from."
+        )
     if layout == "input":
         return "Points are shown in their own coordinates: distances are real."
     share = found.meta["trustworthiness"][layout]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import jobs, pooling
+from pages.parts import jobs, pooling, tuning
 from pages.parts.backend import backend
-from pages.parts.sections import SECTIONS
+from pages.parts.sections import SECTIONS, shown
+from pages.parts.state import Studio
 from unlearn_core import methods, report
 from unlearn_core.runs import api
 from unlearn_core.runs.api import Run
@@ -56,19 +57,34 @@ def grown(key: str) -> int | None:
         return None
 
 
-def show(key: str, found: Original) -> None:
-    """The evidence of a run as far as it is there."""
-    run = stored(key)
+def show(state: Studio, found: Original) -> None:
+    """The evidence of the run on screen as far as it is there."""
+    run = stored(state.run)
     if run is None:
         return
     audit = pooling.audit(run, found)
     run = api.audited(run, audit) if audit else run
-    count, method = len(run.spec.forget), methods.info(run.spec.method)
-    st.subheader(f"What changed: {count:,} instance{'s' if count != 1 else ''}, {method.title}", divider="gray", anchor="what-changed")
-    summary(run)
-    section = st.segmented_control(
-        "Evidence", list(SECTIONS), default="Utility", key="section", required=True, label_visibility="collapsed"
+    count, method = len(run.spec.gone), methods.info(run.spec.method)
+    several = f" in {len(run.spec.requests)} requests" if run.spec.parent else ""
+    title, further = st.columns([4, 1], vertical_alignment="bottom")
+    title.subheader(f"What changed: {count:,} instance{'s' if count != 1 else ''}{several}, {method.title}", anchor="what-changed")
+    further.button(
+        "Go on from this model",
+        icon=":material/linear_scale:",
+        key="go_on",
+        width="stretch",
+        disabled=state.parent == run.key,
+        help="The next request starts from this unlearned model instead of the original, as later deletions do in practice. What it forgot cannot be chosen again, "
+        "and the evidence then covers all requests together.",
+        on_click=state.go_on,
+        args=(run.key,),
     )
+    summary(run)
+    tuning.show(run)
+    names = shown(run)
+    if st.session_state.get("section") not in names:  # of a run before, which had more
+        st.session_state.pop("section", None)
+    section = st.segmented_control("Evidence", names, default="Utility", key="section", required=True, label_visibility="collapsed")
     SECTIONS[section](run, found)
     st.caption(f"Run {run.key}. The address of this page is a link to it.")
 

@@ -31,9 +31,10 @@ def ways(state: Studio, found: Original) -> None:
 
 def _random(state: Studio, found: Original) -> None:
     count, seed, add = st.columns([1, 1, 1], vertical_alignment="bottom")
+    left = np.setdiff1d(found.ids, state.gone)
     k = count.number_input("How many", 1, len(found.ids) - 1, min(50, len(found.ids) - 1), key="random.count")
     s = seed.number_input("Seed", 0, 2**31 - 1, 0, key="random.seed")
-    add.button("Add", key="random.add", width="stretch", on_click=lambda: _add(state, draw(found.ids, k, s), f"random {k}, seed {s}"))
+    add.button("Add", key="random.add", width="stretch", on_click=lambda: _add(state, draw(left, k, s), f"random {k}, seed {s}"))
 
 
 def _by_class(state: Studio, found: Original) -> None:
@@ -76,7 +77,7 @@ def _query(state: Studio, found: Original) -> None:
     low, high = left.slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.01, key="query.confidence")
     most = right.number_input("At most", 1, len(found.ids), 50, key="query.most")
     least_loss = st.number_input("Loss of at least", 0.0, None, 0.0, key="query.loss", format="%.3f")
-    keep = (a["confidence"] >= low) & (a["confidence"] <= high + 1e-6) & (a["loss"] >= least_loss)
+    keep = ~np.isin(found.ids, state.gone) & (a["confidence"] >= low) & (a["confidence"] <= high + 1e-6) & (a["loss"] >= least_loss)
     for wanted, column in ((label, "label"), (predicted, "predicted")):
         if wanted:
             keep &= np.isin(a[column], [names.index(name) for name in wanted])
@@ -109,7 +110,7 @@ def _exposed(state: Studio, found: Original) -> None:
         key="exposed.what",
     )
     k = right.number_input("How many", 1, len(found.ids) - 1, min(50, len(found.ids) - 1), key="exposed.count")
-    score = there.arrays[what]
+    score = np.where(np.isin(found.ids, state.gone), np.nan, there.arrays[what])
     ids = found.ids[np.argsort(-score, kind="stable")[: min(k, np.isfinite(score).sum())]]  # NaN, where no shadow can tell, comes last
     add.button(
         "Add",
@@ -127,7 +128,7 @@ def _typed(state: Studio, found: Original) -> None:
 
     def apply() -> None:
         with telling():
-            ids = check_ids(parse_ids(text), found.ids, found.meta["total"], "ids")
+            ids = check_ids(parse_ids(text), found.ids, found.meta["total"], "ids", state.gone)
             _add(state, ids, "typed")
 
     st.button("Add", key="typed.add", disabled=not text.strip(), on_click=apply)
@@ -135,10 +136,10 @@ def _typed(state: Studio, found: Original) -> None:
         typed = dict.fromkeys(parse_ids(text)) if text.strip() else {}
     except BadInput:
         return
-    good = [i for i in typed if i in found.row_of]
+    good = [i for i in typed if i in found.row_of and i not in state.gone]
     if good and len(good) < len(typed):
-        st.caption(f"The model was trained on {len(good)} of these {len(typed)}; for the others there is nothing to unlearn.")
-        st.button(f"Add the {len(good)} that it was trained on", key="typed.good", on_click=lambda: _add(state, good, "typed"))
+        st.caption(f"The model knows {len(good)} of these {len(typed)}; for the others there is nothing to unlearn.")
+        st.button(f"Add the {len(good)} that it knows", key="typed.good", on_click=lambda: _add(state, good, "typed"))
 
 
 def _file(state: Studio, found: Original) -> None:

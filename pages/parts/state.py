@@ -26,6 +26,8 @@ REOPENED = "reopened run"
 class Studio:
     """spec: the original that is open. forget: the chosen set. run: key of the run on screen, if any.
 
+    parent: key of the run whose model the next request goes on from, "" for the original.
+
     token: where the chosen set is kept in the store, so that a reload of the browser finds it again.
     notice: what to say when the Studio is drawn next; a toast would not outlive the change of page.
     """
@@ -36,9 +38,28 @@ class Studio:
     token: str = ""
     run: str = ""
     notice: str = ""
+    parent: str = ""
+
+    @property
+    def before(self) -> RunSpec | None:
+        """The request that the next one goes on from; None for the original."""
+        return run_spec(self.parent) if self.parent else None
+
+    @property
+    def gone(self) -> tuple[int, ...]:
+        """Ids that earlier requests forgot, so that they cannot be chosen again."""
+        return self.before.gone if self.before else ()
+
+    def go_on(self, key: str) -> None:
+        """Let the next request start from this run's model, or from the original (""), with nothing chosen yet."""
+        self.parent = key
+        _address("from", key)
+        self.past = []
+        self._set(ForgetSet())
 
     def choose(self, forget: ForgetSet) -> None:
-        """Replace the chosen set; the one before can be brought back by `undo`."""
+        """Replace the chosen set, less what is gone; the one before can be brought back by `undo`."""
+        forget = forget.remove(self.gone)
         if forget == self.forget:
             return
         self.past = [*self.past[-UNDO_STEPS + 1 :], self.forget]
@@ -52,27 +73,27 @@ class Studio:
         """Switch to another original; ids mean something else there, so the chosen set starts anew and the old one is kept."""
         if spec.key != self.spec.key:
             self._keep()
-            self.spec, self.forget, self.past, self.token, self.run = spec, ForgetSet(), [], "", ""
+            self.spec, self.forget, self.past, self.token, self.run, self.parent = spec, ForgetSet(), [], "", "", ""
             st.query_params.clear()
 
     def show(self, key: str) -> None:
         """Put a run on screen and into the address, so that a reload or a link opens it."""
         self.run = key
-        if key:
-            st.query_params["run"] = key
-        else:
-            st.query_params.pop("run", None)
+        _address("run", key)
 
     def switch_to(self, key: str) -> bool:
         """Put a run on screen with its instances chosen, on its own original; False, and nothing changes, if there is no such run."""
         spec = run_spec(key)
         if spec is None:
             return False
-        if spec.original.key != self.spec.key:
+        elsewhere, chosen = spec.original.key != self.spec.key, ForgetSet().add(spec.forget, REOPENED)
+        if elsewhere:
             self.open(spec.original)
-            self.forget = ForgetSet().add(spec.forget, REOPENED)
+        self.parent = spec.parent.key if spec.parent else ""
+        if elsewhere:
+            self.forget = chosen
         elif set(spec.forget) != set(self.forget.ids):
-            self.choose(ForgetSet().add(spec.forget, REOPENED))
+            self.choose(chosen)
         self.run = key
         return True
 
@@ -97,6 +118,13 @@ class Studio:
             self.notice = f"What was chosen ({len(self.forget):,}) is kept as “{name}” among the saved sets of {opened.meta['title']}."
 
 
+def _address(name: str, value: str) -> None:
+    if value:
+        st.query_params[name] = value
+    else:
+        st.query_params.pop(name, None)
+
+
 def _now() -> str:
     """The time of day where the browser is."""
     ahead = st.context.timezone_offset  # minutes; None without a browser
@@ -109,7 +137,9 @@ def studio() -> Studio:
     if KEY not in st.session_state:
         st.session_state[KEY] = _from_address()
     found: Studio = st.session_state[KEY]
-    for name, value in (("run", found.run), ("set", found.token)):  # other pages drop what the address held
+    if found.parent and not found.before:  # deleted meanwhile
+        found.parent = ""
+    for name, value in (("run", found.run), ("set", found.token), ("from", found.parent)):  # other pages drop what the address held
         if value and st.query_params.get(name) != value:
             st.query_params[name] = value
     if found.notice:
@@ -121,7 +151,9 @@ def studio() -> Studio:
 def reopen(key: str) -> Studio | None:
     """The state in which a stored or running run is on screen; None if there is no such run."""
     spec = run_spec(key)
-    return Studio(spec.original, ForgetSet().add(spec.forget, REOPENED), run=key) if spec else None
+    if spec is None:
+        return None
+    return Studio(spec.original, ForgetSet().add(spec.forget, REOPENED), run=key, parent=spec.parent.key if spec.parent else "")
 
 
 def run_spec(key: str) -> RunSpec | None:
@@ -166,7 +198,11 @@ def _from_address() -> Studio:
             with suppress(BadInput):  # a draft that does not fit what is stored now is left alone
                 forget = read_forget_set(kept["content"].encode(), spec.dataset, opened.meta["dataset_hash"])
                 if opened.row_of.keys() >= set(forget.ids):
-                    state = Studio(spec, forget, token=token, run=state.run)
+                    state = Studio(spec, forget, token=token, run=state.run, parent=state.parent)
+    before = run_spec(st.query_params.get("from", ""))
+    if before and before.original.key == state.spec.key:
+        state.parent = before.key
+    state.forget = state.forget.remove(state.gone)
     return state
 
 

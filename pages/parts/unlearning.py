@@ -7,6 +7,7 @@ import streamlit as st
 
 from pages.parts import forms, opening
 from pages.parts.backend import backend
+from pages.parts.cards import card
 from pages.parts.plain import plain
 from pages.parts.state import Studio, run_spec
 from unlearn_core import methods
@@ -15,14 +16,21 @@ from unlearn_core.runs import api
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import MAX_RETRAINS
 
-GOALS = {
-    "undo": "Goal: be like a model that never saw the points.",
-    "misclassify": "Goal: get the points wrong. That is not what retraining gives.",
+AIMS = {"undo": "as if never seen", "misclassify": "answered wrongly"}
+AIM = (
+    "As if never seen: the model answers like one that was trained without them, often still right. "
+    "Answered wrongly: the model gets them wrong, which is not what retraining gives."
+)
+DIFFERS = {
+    "undo": "This method makes the model answer as if it had never seen them, and such models often still answer right.",
+    "misclassify": "This method drives accuracy on them towards 0, while models trained without them get many of them right.",
 }
 
 
 def form(state: Studio, found: Original) -> None:
     """Method, parameters, seeds and the button; starts from what the run on screen was asked to do."""
+    _start(state)
+    aim = st.segmented_control("The points shall be", list(AIMS), default="undo", format_func=AIMS.get, key="aim", required=True, help=AIM)
     known = methods.suited(found.spec.model)
     last = run_spec(state.run)
     at = f".{state.run}" if last else ""
@@ -34,7 +42,10 @@ def form(state: Studio, found: Original) -> None:
         key=f"method{at}",
     )
     method = known[name]
-    st.caption(f"{method.summary} {GOALS[method.goal]} Cost: {method.cost}. Source: {method.paper}.")
+    if method.goal != aim:
+        st.warning(f"You want the points {AIMS[aim]}. {DIFFERS[method.goal]}", icon=":material/warning:")
+    st.caption(method.summary)
+    card(method)
     if method.alpha:
         st.caption(f"**α**: {method.alpha} α values of different methods cannot be compared.")
     params = forms.fields(method.params, f"method{at}.{name}", last.params if last and last.method == name else None)
@@ -50,18 +61,32 @@ def form(state: Studio, found: Original) -> None:
     seed = right.number_input(
         "Seed", 0, 2**31 - 1, last.seed if last else 0, key=f"seed{at}", help="Draws the order of the method's batches."
     )
-    if told := api.forecast(found, state.forget.ids, name):
+    if told := api.forecast(found, state.forget.ids, name, state.before):
         st.caption(told)
     _warnings(state, found)
     count = len(state.forget)
-    label = f"Unlearn {count:,} instance{'s' if count != 1 else ''}" if count else "Choose instances first"
+    more = " more" if state.parent else ""
+    label = f"Unlearn {count:,}{more} instance{'s' if count != 1 else ''}" if count else "Choose instances first"
     if st.button(label, type="primary", width="stretch", disabled=not count, icon=":material/ink_eraser:", key="unlearn"):
         _submit(state, found, name, params, seed, retrains)
 
 
+def _start(state: Studio) -> None:
+    """Which model the request starts from, where that is not the original."""
+    before = state.before
+    if not before:
+        return
+    told, back = st.columns([3, 2], vertical_alignment="center")
+    told.caption(
+        f":material/linear_scale: Request {len(before.requests) + 1}: goes on from the model of run {state.parent[:8]}, which forgot "
+        f"{len(before.gone):,} instances ({methods.info(before.method).title} last)."
+    )
+    back.button("Start from the original", key="from.original", width="stretch", on_click=state.go_on, args=("",))
+
+
 def _submit(state: Studio, found: Original, method: str, params: dict, seed: int, retrains: int) -> None:
     try:
-        spec = api.request(found, state.forget.ids, method, params, seed, retrains, opening.run_device())
+        spec = api.request(found, state.forget.ids, method, params, seed, retrains, opening.run_device(), state.before)
     except BadInput as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
@@ -70,7 +95,7 @@ def _submit(state: Studio, found: Original, method: str, params: dict, seed: int
 
 
 def _warnings(state: Studio, found: Original) -> None:
-    inside = np.isin(found.ids, state.forget.ids)
+    inside = np.isin(found.ids, (*state.forget.ids, *state.gone))
     labels = found.arrays["label"]
     gone = [found.meta["class_names"][c] for c in np.unique(labels[inside]) if not (labels[~inside] == c).any()]
     if gone and not inside.all():

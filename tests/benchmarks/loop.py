@@ -119,7 +119,14 @@ def methods_table(device: str) -> list[tuple[str, ...]]:
             try:
                 for _ in range(REPEATS):
                     begun = time.perf_counter()
-                    applying.apply(trained, dataset, spec, applying.Part.of(dataset, spec), methods.info(name), shadows=half)
+                    applying.apply(
+                        trained,
+                        dataset,
+                        spec,
+                        applying.Part.of(spec, dataset.splits.train, dataset.splits.heldout),
+                        methods.info(name),
+                        shadows=half,
+                    )
                     times.append(time.perf_counter() - begun)
             except BadInput as error:
                 rows.append((model, name, f"refused: {error.problem}", "–"))

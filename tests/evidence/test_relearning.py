@@ -159,7 +159,7 @@ def test_a_run_races_its_own_models(store, small, small_spec):
     forget = dataset.splits.train[[3, 5, 8]].tolist()
     spec = RunSpec.make(small_spec, dataset.hash, dataset.splits.train, len(dataset), forget, "finetune", {})
     _, member, original = Pipeline(store)._original(spec, Reporter())
-    loaded = Loaded(spec, dataset, member, original.layout(), member, [Member(member.model, member.outputs)])
+    loaded = Loaded(spec, dataset, member, original.layout(), unlearned=member, retrained=[Member(member.model, member.outputs)])
     before = {name: value.clone() for name, value in member.model.state_dict().items()}
     got = _subject(loaded, {}).relearn("retrained:0", 1)
     expected = relearn(member.model, *training.tensors(dataset, "cpu"), forget, spec.original.model_params, 1, "cpu")

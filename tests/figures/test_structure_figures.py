@@ -1,6 +1,7 @@
 """Figures of structure draw the numbers that they are given."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,26 @@ def test_violins_hold_every_instance_of_their_group_and_no_other():
     np.testing.assert_allclose(sorted(drawn["Retrained", "Forgotten"].y), sorted(KEPT["retrained"][:, 40:].ravel()))
     assert drawn["Unlearned", "Forgotten"].customdata.tolist() == list(range(40, 60))
     assert {trace.side for trace in fig.data} == {"negative", "positive"}
+
+
+def test_drift_violins_hold_the_drift_and_no_range_of_shares():
+    fig = figures.drift_by_group(KEPT | {"unlearned": KEPT["unlearned"] * 1.9})
+    found = next(trace for trace in fig.data if trace.name == "Unlearned" and trace.x[0] == "Other retained")
+    np.testing.assert_allclose(sorted(found.y), sorted(1.9 * KEPT["unlearned"][:20]))
+    assert fig.layout.yaxis.range is None and found.spanmode == "hard"
+
+
+def test_rows_by_layer_end_with_the_features_and_leave_out_what_was_not_computed():
+    def row(group, **changes):
+        return replace(measure(**changes), id=f"structure.preservation.{group}", group=group, n=7)
+
+    given = [row("retain"), row("layer:first"), row("layer:second", unlearned=None)]
+    fig = figures.layer_rows(given, x="score", null="two retrained models")
+    assert list(fig.layout.yaxis.ticktext) == ["first<br>n = 7", "features<br>n = 7"]
+    assert next(trace for trace in fig.data if trace.name == "Unlearned").x == (0.6, 0.6)
+    pairs = [row("layer:features:retain"), row("layer:features:forget"), row("layer:first:forget")]
+    fig = figures.layer_rows(pairs, x="drift", null="two retrained models")
+    assert list(fig.layout.yaxis.ticktext) == ["first, forgotten<br>n = 7", "features, retained<br>n = 7", "features, forgotten<br>n = 7"]
 
 
 def test_violins_work_without_retrained_models():

@@ -27,7 +27,9 @@ def apply(trained, dataset, forget, method, seed=0, progress=training.silent, **
     run = RunSpec.make(spec, dataset.hash, dataset.splits.train, len(dataset), forget, declared.name, params, seed)
     before = copy.deepcopy(model)
     half = _shadows(dataset.name, name, json.dumps(given)) if "never_seen" in declared.needs else None
-    done = applying.apply(model, dataset, run, applying.Part.of(dataset, run), declared, progress, half)
+    done = applying.apply(
+        model, dataset, run, applying.Part.of(run, dataset.splits.train, dataset.splits.heldout), declared, progress, half
+    )
     assert same(before, model)  # a method works on a copy
     return done.model, done.chosen, done.notes
 

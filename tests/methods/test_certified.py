@@ -206,6 +206,44 @@ def test_without_noise_nothing_is_certified(wine):
     assert chosen["retrained"] and chosen["budget"] == 0 and not any("Certified" in note for note in notes)
 
 
+@pytest.mark.parametrize("count", [1, 8])
+def test_what_the_proof_leaves_out_does_not_use_up_epsilon(count, dataset):
+    """The residual depends on the noise: the true log density ratio of removal to retraining, its determinant included, by autograd.
+
+    The removal ends in the exact minimum for the noise b − u(b), so the ratio at what came out is g(b) / (g(b − u)·|det(I − ∂u/∂b)|).
+    """
+    train = dataset.splits.train
+    for seed in range(8):
+        trained = original(dataset, "convex", seed=seed, **ROOMY)
+        model, chosen, _ = apply(trained, dataset, train[:count], "certified")
+        assert not chosen["retrained"]
+        noise, before = trained[0].noise.double(), one_vs_rest.matrix(trained[0])
+        learned, retain, forget = (heads(trained[0], dataset, ids) for ids in (train, train[count:], train[:count]))
+
+        def gradient(h, w, c):
+            return -(h.signs[:, c] * torch.sigmoid(-h.signs[:, c] * (h.features @ w))) @ h.features + len(h.features) * h.penalty * w
+
+        ratio, left = 0.0, []
+        for c, w in enumerate(before):
+
+            def remains(w, c=c, retain=retain, forget=forget):
+                hessian = torch.func.jacrev(lambda v: gradient(retain, v, c))(w)
+                return (
+                    gradient(retain, w + torch.linalg.solve(hessian, gradient(forget, w, c)), c)
+                    - gradient(retain, w, c)
+                    - gradient(forget, w, c)
+                )
+
+            whole = torch.func.jacrev(lambda v, c=c, h=learned: gradient(h, v, c))(w)
+            slope = -torch.func.jacrev(remains)(w) @ torch.linalg.inv(whole)  # ∂u/∂b, as ∂w/∂b is minus the inverse Hessian
+            u, b = remains(w), noise[c]
+            left.append(u.norm())
+            ratio += ((b - u).square().sum() - b.square().sum()).item() / (2 * ROOMY["noise"] ** 2)
+            ratio -= torch.linalg.slogdet(torch.eye(len(w), dtype=w.dtype) - slope).logabsdet.item()
+        assert torch.stack(left).norm() <= model.beta.norm() + 1e-6
+        assert abs(ratio) < chosen["epsilon"] * chosen["beta"] / chosen["budget"]  # the ε that this β stands for
+
+
 # what it says --------------------------------------------------------------------------------------------
 
 

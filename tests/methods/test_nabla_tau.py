@@ -1,5 +1,7 @@
 """∇τ: its objective, its plan, its steps and what it may read."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -162,6 +164,69 @@ def test_six_steps_by_hand():
     assert task.chosen["epochs"] == epochs and task.chosen["alpha"] == alpha0
     np.testing.assert_allclose(found.head.weight.detach().numpy(), hand.values[0], atol=1e-8)
     np.testing.assert_allclose(found.head.bias.detach().numpy(), hand.values[1], atol=1e-8)
+
+
+# the caps ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cap", ["class", "instance"])
+def test_six_steps_of_the_finer_caps_by_hand(cap):
+    """As above with α·Σ_c n_c/B·max(L_v^c − L_f^c, 0)² and α·mean_i max(L_v − l_i, 0)²; one class has no held-out instance."""
+    dataset = data.load("wine")
+    model = original(dataset, "softmax", epochs=5)[0].double()
+    x, y = torch.as_tensor(dataset.inputs).double(), torch.as_tensor(dataset.labels)
+    train, labels = dataset.splits.train, dataset.labels
+    forget, heldout = train[::6], dataset.splits.heldout[labels[dataset.splits.heldout] != 2]
+    retain = np.setdiff1d(train, forget)
+    assert set(labels[forget]) == {0, 1, 2} and set(labels[heldout]) == {0, 1}
+    hand = Softmax(model.head.weight.detach(), model.head.bias.detach())
+    z = ((x - model.standardise.mean) / model.standardise.scale).numpy()
+
+    def losses(ids):
+        return np.array([hand.loss(z[[i]], labels[[i]]) for i in ids])
+
+    alpha0, epochs, lr, active = 0.6, 6, 0.03, []
+    for epoch in range(epochs):
+        if epoch in (0, 5):
+            out = losses(heldout)
+            unseen = {c: out[labels[heldout] == c].mean() for c in (0, 1)} | {2: out.mean()}
+        alpha, own = alpha0 * (1 - epoch / epochs), losses(forget)
+        step = [(1 - alpha) * g for g in hand.gradient(z[retain], labels[retain])]
+        groups = [forget[labels[forget] == c] for c in (0, 1, 2)] if cap == "class" else [forget[[k]] for k in range(len(forget))]
+        for group in groups:
+            gap = (unseen[labels[group[0]]] if cap == "class" else out.mean()) - own[np.isin(forget, group)].mean()
+            active.append(gap > 0)
+            for total, g in zip(step, hand.gradient(z[group], labels[group]), strict=True):
+                total -= 2 * alpha * len(group) / len(forget) * max(gap, 0) * g
+        hand.step(step, lr * (1 - 0.9 * epoch / epochs))
+    assert any(active) and not all(active)
+    task = Task(
+        model=model, x=x, y=y, forget=torch.as_tensor(forget), retain=torch.as_tensor(retain), heldout=torch.as_tensor(heldout),
+        share=0.1, params=declared(alpha=alpha0, passes=epochs, batch=4096, lr=lr, cap=cap), seed=0, device="cpu", train=None,
+        progress=training.silent, watch=lambda model: False, class_names=dataset.class_names,
+    )  # fmt: skip
+    found = nabla_tau.run(task)
+    np.testing.assert_allclose(found.head.weight.detach().numpy(), hand.values[0], atol=1e-8)
+    np.testing.assert_allclose(found.head.bias.detach().numpy(), hand.values[1], atol=1e-8)
+    assert [note for note in task.notes if dataset.class_names[2] in note] == task.notes and bool(task.notes) == (cap == "class")
+
+
+def test_a_request_from_before_there_was_a_choice_means_the_batch(trained, moons):
+    from dataclasses import replace
+
+    from unlearn_core import methods
+
+    train, now = moons.splits.train, methods.info("nabla_tau")
+    easy = train[training.predict(trained[0], moons.inputs[train], "cpu").argmax(1) == moons.labels[train]][:20]
+    before = replace(now, run=lambda task: (task.params.pop("cap"), nabla_tau.run(task))[1])
+    models = [apply(trained, moons, easy, "nabla_tau", cap=cap)[0] for cap in ("batch", "class", "instance")]
+    assert same(models[0], apply(trained, moons, easy, before)[0])
+    assert not any(same(*pair) for pair in itertools.combinations(models, 2))
+
+
+def test_class_means_keep_every_class_at_its_share():
+    losses, labels = torch.tensor([1.0, 5.0, 3.0, 2.0], dtype=torch.float64), torch.tensor([7, 1, 7, 7])
+    assert nabla_tau.class_means(losses, labels).tolist() == [2.0, 5.0, 2.0, 2.0]
 
 
 @pytest.fixture(scope="module")

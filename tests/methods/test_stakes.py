@@ -90,7 +90,7 @@ def test_images_stay_images():
 
 def test_proxies_come_from_the_clean_model_and_say_how_many_arrive(wine, trained):
     task = task_of(wine, trained[0], proxies=7)
-    inputs, labels = stakes.proxies(task, generator())
+    inputs, labels = stakes.proxies(task, generator(), structguard.FAR)
     assert inputs.shape == (70, 13) and not (labels == task.y[task.forget].repeat_interleave(7)).any()
     reached = (trained[0](inputs).argmax(1) == labels).float().mean().item()
     assert task.chosen["proxies_reached"] == pytest.approx(reached, abs=1e-3) and reached > 0.9
@@ -100,7 +100,7 @@ def test_proxies_come_from_the_clean_model_and_say_how_many_arrive(wine, trained
 @pytest.mark.parametrize(("forget", "count"), [(1, 20), (25, 20), (26, 19), (200, 2), (5000, 1)])
 def test_there_are_five_hundred_proxies_or_one_an_instance(forget, count):
     params = {"proxies": "auto", "eps": 1.0, "step_size": 0.5, "attack_steps": 5}
-    assert stakes.plan(params, forget, 10) == {"proxies": count, "eps": 1.0, "step_size": 0.5}
+    assert stakes.plan(params, forget, 10, structguard.FAR) == {"proxies": count, "eps": 1.0, "step_size": 0.5}
 
 
 # anchors -------------------------------------------------------------------------------------------------

@@ -47,12 +47,12 @@ def test_declaration():
     assert declared.goal == "misclassify" and declared.needs == () and "never aligned" in declared.limits
 
 
-@pytest.mark.parametrize("anchors", ["prototypes", "none"])
-def test_one_step_by_hand(wine, trained, anchors):
-    task = double(wine, trained, anchors=anchors, epochs=1, batch=4096, lr=0.3, deletion="all", **FEW)
+@pytest.mark.parametrize(("anchors", "projector"), [("prototypes", "without"), ("none", "without"), ("prototypes", "dropped")])
+def test_one_step_by_hand(wine, trained, anchors, projector):
+    task = double(wine, trained, anchors=anchors, epochs=1, batch=4096, lr=0.3, deletion="all", projector=projector, **FEW)
     start = copy.deepcopy(task.model)
     draws = torch.Generator().manual_seed(task.seed)
-    inputs, labels = stakes.proxies(replace(task, model=start, chosen={}), draws)
+    inputs, labels = stakes.proxies(replace(task, model=start, chosen={}), draws, structguard.NEAR)
     found = structguard.run(task)
     # At the start the alignment loss and its gradient are zero and the projector is the identity, so three terms are left.
     x, y = task.x[task.forget], task.y[task.forget]
@@ -61,18 +61,27 @@ def test_one_step_by_hand(wine, trained, anchors):
     total = total + 0.001 * (0.99 * start.head.weight.abs().sum() + 0.005 * (start.head.weight**2).sum())
     gradients = torch.autograd.grad(total, list(start.parameters()))
     for (name, p), gradient in zip(start.named_parameters(), gradients, strict=True):
-        torch.testing.assert_close(dict(found.named_parameters())[name], p - 0.3 * gradient, atol=1e-9, rtol=1e-7, msg=name)
+        # AdamW's first step without decay: both running means are the gradient's own
+        expected = p - 0.3 * gradient / (gradient.abs() + 1e-8)
+        torch.testing.assert_close(dict(found.named_parameters())[name], expected, atol=1e-9, rtol=1e-7, msg=name)
+
+
+def test_the_push_is_as_published_and_then_grows():
+    assert [structguard.push(0.3, epoch) for epoch in (0, 10, 20)] == pytest.approx([0.3] * 3)
+    # odds 3 : 7, after 60 of 20 passes three times as much: 9 : 7
+    assert structguard.push(0.3, 60) == pytest.approx(9 / 16)
+    assert structguard.push(0.3, 10_000) < 1
 
 
 def test_it_stops_after_the_step_that_makes_everything_wrong(wine, trained, monkeypatch):
     left, actual = [], structguard.still_right
     monkeypatch.setattr(structguard, "still_right", lambda *given: left.append(actual(*given)) or left[-1])
     watched = replace(methods.info("structguard"), run=lambda task: structguard.run(replace(task, watch=lambda model: False)))
-    model, chosen, notes = apply(trained, wine, forget_of(wine), watched, epochs=4000, strength=1)
+    model, chosen, notes = apply(trained, wine, forget_of(wine), watched, epochs=4000)
     counts = [len(ids) for ids in left[1:]]  # the first asks whether there is anything to do
     assert len(counts) == chosen["steps"] + 1 and counts[-1] == 0 and min(counts[:-1]) > 0
     x, y = training.tensors(wine, "cpu")
-    assert training.accuracy(model, x, y, torch.as_tensor(forget_of(wine))) == 0 and not any("still" in note for note in notes)
+    assert training.accuracy(model, x, y, torch.as_tensor(forget_of(wine))) == 0 and not any("still answered" in note for note in notes)
 
 
 def test_steps_that_do_not_suffice_and_nothing_to_do_are_said(wine, trained):
@@ -138,12 +147,20 @@ def test_the_projector_stays_only_if_asked(wine, trained):
     assert not torch.equal(kept(x), kept.head(kept.unprojected(x)))
 
 
+def test_a_model_of_its_inputs_alone_is_pushed_without_anchors(wine):
+    plain = original(wine, "softmax", epochs=3)
+    runs = [apply(plain, wine, forget_of(wine), "structguard", anchors=kind, epochs=3, **FEW) for kind in ("prototypes", "none")]
+    assert same(runs[0][0], runs[1][0]) and "no anchors were used" in " ".join(runs[0][2])
+    held = apply(plain, wine, forget_of(wine), "structguard", anchors="prototypes", projector="with", epochs=3, **FEW)
+    assert "no anchors" not in " ".join(held[2])  # a projector is something to hold
+
+
 @pytest.mark.parametrize("kind", ["unfinished", "all"])
 def test_finished_instances_are_left_alone_unless_asked(wine, trained, kind, monkeypatch):
     left, pushed, actual, cut = [], [], structguard.still_right, training.batches
     monkeypatch.setattr(structguard, "still_right", lambda *given: left.append(actual(*given)) or left[-1])
     monkeypatch.setattr(training, "batches", lambda ids, *rest: pushed.append(ids) or cut(ids, *rest))
-    apply(trained, wine, forget_of(wine), "structguard", deletion=kind, epochs=60, lr=0.3, **FEW)
+    apply(trained, wine, forget_of(wine), "structguard", deletion=kind, epochs=60, lr=3e-3, **FEW)
     pools = [ids for ids in pushed if len(ids) <= 10]  # there are 40 proxies
     assert len(pools) > 4 and min(map(len, left)) < 10
     for pool, right in zip(pools, left[1:], strict=False):

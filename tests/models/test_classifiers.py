@@ -3,20 +3,26 @@
 import numpy as np
 import pytest
 import torch
+from models.samples import SAMPLE, load
 
 from unlearn_core import data, models
 from unlearn_core.errors import BadInput
 from unlearn_core.models import device, storage, training
-from unlearn_core.models.base import LEAST_STEPS, epochs_for
+from unlearn_core.models.base import LEAST_STEPS, Facts, epochs_for
 from unlearn_core.models.classifier import Classifier, Standardise
 from unlearn_core.params import resolve
 
-SAMPLE = {"image": "digits", "tabular": "wine", "points": "moons"}
 PAIRS = [(name, SAMPLE[modality]) for name, info in models.registry().items() for modality in info.modalities]
+PAIRS += [(name, "mixed") for name, info in models.registry().items() if "tabular" in info.modalities]
 
 
 def recipe(name, **given):
     return resolve(models.info(name).params, given, name)
+
+
+def doubled(inputs):
+    """Numbers in double precision, as slices through input space come; token ids as they are."""
+    return inputs.astype(np.float64) if inputs.dtype == np.float32 else inputs
 
 
 def make(name, dataset, seed=0, **given):
@@ -25,7 +31,7 @@ def make(name, dataset, seed=0, **given):
 
 @pytest.mark.parametrize(("name", "source"), PAIRS)
 def test_features_lead_to_the_head(name, source):
-    dataset = data.load(source)
+    dataset = load(source)
     model = make(name, dataset).eval()
     model.standardise.fit(torch.as_tensor(dataset.inputs))
     x = torch.as_tensor(dataset.inputs[:7])
@@ -42,16 +48,14 @@ def test_features_lead_to_the_head(name, source):
 
 @pytest.mark.parametrize(("name", "source"), PAIRS)
 def test_read_and_predict_agree_with_the_model_in_any_chunk(name, source):
-    dataset = data.load(source)
+    dataset = load(source)
     model = make(name, dataset)
     model.standardise.fit(torch.as_tensor(dataset.inputs))
     whole = training.read(model, dataset.inputs[:50], "cpu")
     parts = training.read(model, dataset.inputs[:50], "cpu", chunk=7)
     assert whole.logits.dtype == np.float32 and whole.features is whole.layers["features"]
     np.testing.assert_allclose(parts.logits, whole.logits, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(
-        training.predict(model, dataset.inputs[:50].astype(np.float64), "cpu", chunk=7), whole.logits, rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(training.predict(model, doubled(dataset.inputs[:50]), "cpu", chunk=7), whole.logits, rtol=1e-4, atol=1e-5)
     assert not model.training
 
 
@@ -59,10 +63,10 @@ def test_the_last_stage_is_called_features():
     from torch import nn
 
     with pytest.raises(ValueError, match="features"):
-        Classifier((2,), {"hidden": nn.Flatten()}, nn.Linear(2, 2))
+        Classifier(Facts((2,), 2), {"hidden": nn.Flatten()}, nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("name", list(models.registry()))
+@pytest.mark.parametrize("name", list(models.suited(data.info("digits"))))
 def test_weights_follow_their_seed(name):
     dataset = data.load("digits")
     first, same, other = (make(name, dataset, seed).state_dict() for seed in (5, 5, 6))
@@ -83,13 +87,13 @@ def test_standardise_equals_numpy():
     rng = np.random.default_rng(0)
     rows = rng.normal(50, 9, (200, 4)).astype(np.float32)
     rows[:, 2] = 7.0
-    module = Standardise((4,))
+    module = Standardise(Facts((4,), 2))
     module.fit(torch.as_tensor(rows))
     scale = rows.astype(np.float64).std(0)
     scale[2] = 1
     np.testing.assert_allclose(module(torch.as_tensor(rows)).numpy(), (rows - rows.astype(np.float64).mean(0)) / scale, atol=2e-4)
     images = rng.random((30, 3, 5, 6)).astype(np.float32) * np.array([1, 10, 100], np.float32)[:, None, None]
-    module = Standardise((3, 5, 6))
+    module = Standardise(Facts((3, 5, 6), 2))
     module.fit(torch.as_tensor(images))
     mean, spread = images.mean((0, 2, 3)), images.std((0, 2, 3))
     expected = (images - mean[:, None, None]) / spread[:, None, None]
@@ -144,3 +148,51 @@ def test_automatic_epochs_give_enough_steps(instances):
     if epochs > params["usual_epochs"]:
         assert (epochs - 1) * per_epoch < LEAST_STEPS
     assert epochs_for(params | {"epochs": 3}, instances) == 3
+
+
+@pytest.mark.parametrize("name", models.suited(data.info("wine")))
+def test_a_category_says_what_its_code_does_not(name):
+    """Classes are told by the parity of a code, which no straight line in the code can tell."""
+    dataset = load("mixed")
+    model = training.train(models.info(name), dataset, recipe(name), dataset.splits.train, 0, "cpu")
+    told = training.predict(model, dataset.inputs[dataset.splits.test], "cpu").argmax(axis=1)
+    assert (told == dataset.labels[dataset.splits.test]).all()
+
+
+def test_codes_of_categories_are_not_standardised():
+    dataset = load("mixed")
+    model = training.train(models.info("softmax"), dataset, recipe("softmax", epochs=1), dataset.splits.train, 0, "cpu")
+    assert model.standardise.mean[1] == 0 and model.standardise.scale[1] == 1 and model.standardise.scale[0] != 1
+    unknown = torch.tensor([[0.5, 7.0]])
+    assert (model.features(unknown)[0, 1:] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["bag", "transformer"])
+def test_texts_are_told_by_their_words_wherever_they_stand_and_padding_counts_for_nothing(name):
+    dataset = load("words")
+    model = training.train(models.info(name), dataset, recipe(name), dataset.splits.train, 0, "cpu")
+    told = training.predict(model, dataset.inputs[dataset.splits.test], "cpu")
+    assert (told.argmax(axis=1) == dataset.labels[dataset.splits.test]).all()
+    longer = np.pad(dataset.inputs, ((0, 0), (0, 3))) if name == "bag" else dataset.inputs
+    filled = next(row for row in range(len(longer)) if (dataset.inputs[row] == 0).any())
+    cut = dataset.inputs[filled : filled + 1, : (dataset.inputs[filled] > 0).sum()]
+    np.testing.assert_allclose(training.predict(model, cut, "cpu"), training.predict(model, longer[filled : filled + 1], "cpu"), atol=1e-5)
+
+
+def test_pairs_of_words_tell_their_order():
+    """ "good not" and "not good" hold the same words."""
+    from unlearn_core.models.words import Mean
+
+    torch.manual_seed(0)
+    ids = torch.tensor([[3, 5, 0], [5, 3, 0]])
+    with_pairs, without = Mean(512, 4, True)(ids), Mean(512, 4, False)(ids)
+    assert torch.allclose(without[0], without[1]) and not torch.allclose(with_pairs[0], with_pairs[1])
+
+
+def test_pixels_kept_as_bytes_are_the_same_image():
+    dataset = data.load("digits")
+    model = make("cnn", dataset, width=4).eval()
+    bytes_ = np.round(dataset.inputs[:20] * 255).astype(np.uint8)
+    np.testing.assert_allclose(
+        training.predict(model, bytes_, "cpu"), training.predict(model, bytes_.astype(np.float32) / 255, "cpu"), atol=1e-6
+    )

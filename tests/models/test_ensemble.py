@@ -132,12 +132,13 @@ def test_a_model_does_not_depend_on_its_company():
     assert difference(everyone[3], everyone[1]) > params["lr"]
 
 
-def tanh(shape, classes, params):
-    return Classifier(shape, {"features": nn.Sequential(nn.Flatten(), nn.Linear(np.prod(shape), 5), nn.Tanh())}, nn.Linear(5, classes))
+def tanh(facts, params):
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(np.prod(facts.shape), 5), nn.Tanh())
+    return Classifier(facts, {"features": hidden}, nn.Linear(5, facts.classes))
 
 
-def dropout(shape, classes, params):
-    return Classifier(shape, {"features": nn.Sequential(nn.Flatten(), nn.Dropout(0.5))}, nn.Linear(np.prod(shape), classes))
+def dropout(facts, params):
+    return Classifier(facts, {"features": nn.Sequential(nn.Flatten(), nn.Dropout(0.5))}, nn.Linear(np.prod(facts.shape), facts.classes))
 
 
 @pytest.mark.parametrize(("build", "stacks"), [(tanh, True), (dropout, False)])

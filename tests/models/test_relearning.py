@@ -73,7 +73,7 @@ def test_the_race_is_adamw_at_a_constant_quarter_of_the_rate(wine, count, size):
             other.step(inputs[part], labels[part])
 
 
-@pytest.mark.parametrize("name", list(models.registry()))
+@pytest.mark.parametrize("name", list(models.suited(data.info("digits"))))
 def test_the_given_model_is_not_changed_and_the_same_seed_gives_the_same_race(digits, name):
     model, params = fresh(name, digits)
     model.standardise.fit(torch.as_tensor(digits.inputs[digits.splits.train]))

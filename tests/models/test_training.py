@@ -44,7 +44,7 @@ def test_digits_with_the_default_model_reaches_96_percent(digits):
     assert (predicted == digits.labels[digits.splits.test]).mean() >= 0.96
 
 
-@pytest.mark.parametrize("name", list(models.registry()))
+@pytest.mark.parametrize("name", list(models.suited(data.info("digits"))))
 def test_same_seed_gives_the_same_weights(name, digits):
     ids, declared = digits.splits.train[:120], {param.name for param in models.info(name).params}
     given = {"epochs": 2} if "epochs" in declared else {}

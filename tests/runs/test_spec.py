@@ -20,7 +20,7 @@ RUN = RunSpec(
 OTHER = {
     "dataset": "circles", "dataset_params": {"noise": 0.3, "seed": 0}, "dataset_version": 2, "model": "softmax", "model_params": {"width": 9},
     "seed": 4, "device": "cuda", "layout_version": 2, "model_version": 2, "recipe_version": 2, "original": replace(ORIGINAL, seed=4), "dataset_hash": "00fe", "forget": (1, 5),
-    "method": "retrain", "method_version": 2, "params": {"alpha": 0.6}, "retrains": 4, "evidence": {"utility": 1, "boundary": 3},
+    "method": "retrain", "method_version": 2, "params": {"alpha": 0.6}, "retrains": 4, "evidence": {"utility": 1, "boundary": 3}, "parent": RUN,
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_bad_requests_name_the_field(given, field):
 @pytest.mark.parametrize(
     ("given", "field"),
     [
-        ({"dataset": "mnist"}, "dataset"), ({"dataset": "wine", "model": "cnn"}, "model"), ({"dataset": "wine", "model": "gpt"}, "model"),
+        ({"dataset": "imagenet"}, "dataset"), ({"dataset": "wine", "model": "cnn"}, "model"), ({"dataset": "wine", "model": "gpt"}, "model"),
         ({"dataset": "wine", "model_params": {"width": 1}}, "width"), ({"dataset": "wine", "dataset_params": {"noise": 1}}, "noise"),
         ({"dataset": "wine", "seed": -3}, "seed"),
     ],

@@ -17,12 +17,13 @@ def test_every_declared_parameter_has_a_widget(empty, name):
     app = App("studio").set(method=name)
     keys, method = app.keys, METHODS[name]
     for param in method.params:
-        assert {f"method.{name}.{param.name}", f"method.{name}.{param.name}.auto"} & keys, param.name
+        key = f"method.{name}.{param.name}"
+        assert {key, f"{key}.auto", f"{key}.way"} & keys, param.name
     others = {key for key in keys if key.startswith("method.") and not key.startswith(f"method.{name}.")}
     assert not others
     assert method.summary in app.texts()
     assert method.paper in app.texts()
-    assert ("**α**:" in app.texts()) == bool(method.alpha)
+    assert ("α values of different methods" in app.texts()) == bool(method.alpha)
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if any(p.auto for p in method.params)])
@@ -30,9 +31,28 @@ def test_an_automatic_value_can_be_replaced(empty, name):
     app = App("studio").set(method=name)
     for param in (p for p in METHODS[name].params if p.auto):
         key = f"method.{name}.{param.name}"
-        app.set(**{f"{key}.auto": False})
+        app.set(**({f"{key}.way": "by hand"} if param.trials else {f"{key}.auto": False}))
         assert key in app.keys
         assert param.parse(app.widget(key).value) == app.widget(key).value
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.alpha])
+def test_alpha_is_set_by_its_rule_by_a_search_or_by_hand(empty, name):
+    param = next(param for param in METHODS[name].params if param.name == "alpha")
+    key = f"method.{name}.alpha"
+    app = App("studio").set(random__count=5, random__seed=21).press("random.add").set(method=name)
+    way = app.widget(f"{key}.way")
+    assert way.options == [*(["Automatic"] if param.auto else []), "Short search", "By hand"]
+    assert way.value == ("auto" if param.auto else "by hand") and (key in app.keys) == (not param.auto)
+    assert f"costs {len(param.trials)} runs" in way.help and "never at retrained models" in way.help
+    assert (f"Automatic**: {param.auto}" in way.help) == bool(param.auto)
+    app.set(**{f"{key}.way": "search"})
+    assert key not in app.keys
+    app.press("unlearn")
+    spec = RunSpec.from_dict(backend().store.job(app.state.run).spec)
+    assert spec.params["alpha"] == "search"
+    assert app.run().widget(f"method.{spec.key}.{name}.alpha.way").value == "search"  # what the run on screen was asked to do
+    backend().store.cancel(spec.key)
 
 
 @pytest.mark.parametrize("name", data.registry())

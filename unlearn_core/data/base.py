@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from unlearn_core.data.files import File
 from unlearn_core.params import Param
 
 SHARES = {"train": 0.65, "tuning": 0.06, "heldout": 0.06, "test": 0.15, "population": 0.08}
+
+WIDE = 40  # columns; of a wider table only what is not 0 is worth reading
 
 SPLIT_SEED = Param("split_seed", "int", 0, "Seed that draws the splits.", 0, 2**31 - 1, advanced=True)
 
@@ -54,11 +57,24 @@ def stratified_splits(labels: np.ndarray, seed: int, shares: dict[str, float] = 
 
 
 @dataclass(frozen=True)
+class Group:
+    """What people may be told apart by (sex, race …). codes: [N] int64 into `names`."""
+
+    codes: np.ndarray
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Instances of one dataset; the id of an instance is its row, whatever split it is in.
 
-    inputs: [N, d] for points and tables, [N, channels, height, width] in 0..1 for images, float32.
+    inputs: what is kept in memory. [N, d] float32 for points and tables; [N, channels, height, width] for images, float32 in 0..1, or
+    uint8 in 0..255 where the set is large (`values` gives both as float32 in 0..1); [N, length] int32 token ids for texts, 0 behind the
+    last word, all below `vocabulary`.
     labels: [N] int64 as the model sees them. planted: ids of known truth, such as "mislabelled".
+    categories: for each column of a table the names of its categories; the column then holds 0.0, 1.0 … as codes. Empty for numbers.
+    texts: what a person reads of each instance, where that is not its inputs. groups: protected attributes. notes: what was done to
+    the data on the way here, in plain words.
     """
 
     name: str
@@ -70,9 +86,30 @@ class Dataset:
     splits: Splits
     feature_names: tuple[str, ...] = ()
     planted: dict[str, np.ndarray] = field(default_factory=dict)
+    categories: tuple[tuple[str, ...], ...] = ()
+    texts: Sequence[str] = ()
+    vocabulary: int = 0
+    groups: dict[str, Group] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def values(self, ids: Any = slice(None)) -> np.ndarray:
+        """Inputs of the instances `ids` in the units a model sees: float32, pixels in 0..1; token ids stay int32."""
+        return in_units(self.inputs[ids])
+
+    def words(self, instance: int, most: int = 2000) -> str:
+        """One instance as a text: its own words, or its columns with their values and categories by name; of many columns, those not 0."""
+        if len(self.texts):
+            return shorten(self.texts[instance], most)
+        kinds = self.categories or ((),) * len(self.feature_names)
+        named = [
+            row
+            for row in zip(self.feature_names, kinds, self.inputs[instance].tolist(), strict=True)
+            if row[1] or row[2] or len(kinds) <= WIDE
+        ]
+        return shorten(", ".join(f"{name} {kind[int(value)] if kind else plain_number(value)}" for name, kind, value in named), most)
 
     @cached_property
     def hash(self) -> str:
@@ -84,9 +121,27 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
+def in_units(inputs: np.ndarray) -> np.ndarray:
+    """Inputs in the units a model sees: pixels that are kept as bytes become float32 in 0..1, everything else stays what it is."""
+    return inputs.astype(np.float32) / 255 if inputs.dtype == np.uint8 else inputs
+
+
+def shorten(text: str, most: int) -> str:
+    """The first `most` characters of `text`, with an ellipsis where some are missing."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def plain_number(value: float) -> str:
+    """A number for people: whole ones in full, others with four digits."""
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Declaration of a dataset. `load(params) -> Dataset` gets every declared parameter, parsed."""
+    """Declaration of a dataset. `load(params) -> Dataset` gets every declared parameter, parsed.
+
+    files: what `load` needs on this machine; it fetches what is missing (`files.fetch` does so beforehand and reports progress).
+    """
 
     name: str
     title: str
@@ -99,3 +154,4 @@ class DatasetInfo:
     licence: str = ""
     citation: str = ""
     version: int = 1
+    files: tuple[File, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,17 @@ from unlearn_core.errors import BadInput
 FORMS = "Use random:0.03, random:50, ids:3,17, class:8, class:8:20 or file:PATH."
 
 
-def choose(text: str, dataset: Dataset, seed: int = 0) -> ForgetSet:
-    """The forget set that `text` describes. Raises BadInput naming the field and the fix."""
+def choose(text: str, dataset: Dataset, seed: int = 0, gone: Sequence[int] = ()) -> ForgetSet:
+    """The forget set that `text` describes, drawn from the training split without `gone`. Raises BadInput naming the field and the fix."""
     kind, _, rest = text.partition(":")
-    train = dataset.splits.train
+    train = np.setdiff1d(dataset.splits.train, gone)
     if kind == "random" and rest:
         count = amount(rest, len(train))
         return ForgetSet().add(draw(train, count, seed), f"random {count}, seed {seed}")
     if kind == "ids" and rest:
         return ForgetSet().add(parse_ids(rest, "forget"), "typed")
     if kind == "class" and rest:
-        return _of_class(rest, dataset, seed)
+        return _of_class(rest, dataset, train, seed)
     if kind == "file" and rest:
         return _from_file(Path(rest), dataset)
     raise BadInput("forget", f"{text!r} is not understood.", FORMS)
@@ -50,12 +51,12 @@ def amount(text: str, total: int) -> int:
     return max(1, round(number * total)) if share else int(number)
 
 
-def _of_class(rest: str, dataset: Dataset, seed: int) -> ForgetSet:
+def _of_class(rest: str, dataset: Dataset, train: np.ndarray, seed: int) -> ForgetSet:
     # A class may have a colon in its name, so the whole text is tried as a name first.
     name, _, count = (rest, "", "") if rest in dataset.class_names or ":" not in rest else rest.rpartition(":")
     if name not in dataset.class_names:
         raise BadInput("forget", f"there is no class {name!r} in {dataset.name}.", f"Choose one of: {', '.join(dataset.class_names)}.")
-    members = dataset.splits.train[dataset.labels[dataset.splits.train] == dataset.class_names.index(name)]
+    members = train[dataset.labels[train] == dataset.class_names.index(name)]
     wanted = amount(count, len(members)) if count else len(members)
     how = f"{wanted} of class {name}, seed {seed}" if count else f"class {name}"
     return ForgetSet().add(draw(members, wanted, seed), how)

@@ -63,8 +63,11 @@ class ForgetSet:
         return out.getvalue()
 
 
-def check_ids(ids: Iterable[int], train: Iterable[int], total: int, field: str = "forget") -> tuple[int, ...]:
-    """Return `ids` as unique ints. Raises BadInput for an empty set, ids outside train, or all of train."""
+def check_ids(ids: Iterable[int], train: Iterable[int], total: int, field: str = "forget", gone: Iterable[int] = ()) -> tuple[int, ...]:
+    """Return `ids` as unique ints. gone: ids that earlier requests forgot.
+
+    Raises BadInput for an empty set, ids outside train, ids that are gone already, or all that is left of train.
+    """
     try:
         wanted = tuple(dict.fromkeys(operator.index(i) for i in ids))
     except TypeError:
@@ -79,7 +82,10 @@ def check_ids(ids: Iterable[int], train: Iterable[int], total: int, field: str =
         said = [f"{_listed(unknown)} not in this dataset"] * bool(unknown)
         said += [f"{_listed(untrained)} outside the training split, so the model never learned from it"] * bool(untrained)
         raise BadInput(field, f"{'; '.join(said)}.", "Use ids of training instances.")
-    if len(wanted) == len(allowed):
+    gone = {int(i) for i in gone}
+    if again := sorted(gone & set(wanted)):
+        raise BadInput(field, f"{_listed(again)} forgotten already by an earlier request.", "Leave out what is gone.")
+    if len(wanted) + len(gone) == len(allowed):
         raise BadInput(field, "this would forget every training instance.", "Leave some instances to retain.")
     return wanted
 

@@ -150,10 +150,14 @@ class Subject:
     layout: np.ndarray | None = None
     seed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # "method", "retrain" (mean of one)
-    settings: dict[str, Any] = field(default_factory=dict)  # "retrains" asked for, "goal" of the method
+    settings: dict[str, Any] = field(
+        default_factory=dict
+    )  # "retrains" asked for, "goal" of the method, "spent" seconds of each earlier request
     # (who, seed) -> mean loss [epochs + 1] and accuracy [epochs + 1] on the forget set while that model learns it again
     relearn: Callable[[str, int], tuple[np.ndarray, np.ndarray]] | None = None
     shadows: Shadows | None = None  # the judging half of a pool, in an audit
+    requests: Sequence[np.ndarray] = ()  # ids of each request from the first to this one; together they are `forget`
+    earlier: Sequence[Outputs] = ()  # the model after each request but the last
     memo: dict = field(default_factory=dict)  # values already computed, kept while retrained models arrive
 
     @property

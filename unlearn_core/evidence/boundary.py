@@ -122,6 +122,10 @@ def compute(subject: Subject) -> Findings:
 
 def add_slices(subject: Subject, findings: Findings) -> None:
     """Add the views "plane" and "segment" for the chosen three instances, by default those of the first forget instance."""
+    if subject.modality == "text":
+        reason = "there is no straight line between two texts"
+        findings.measures.append(missing("boundary.plane_agreement", "plane", reason))
+        return
     try:
         if "triplet" not in subject.settings and not len(subject.forget):
             raise BadInput("triplet", "nothing is forgotten.", "Choose three instances by hand.")

@@ -53,5 +53,5 @@ def explained(findings: Findings, subject: Subject, reason: str | None) -> Findi
 
 def _finite(outputs: Outputs, features: bool) -> bool:
     # A sum is finite only if every term is, and needs no copy of a large array.
-    arrays = [outputs.logits, *(outputs.layers.values() if features else ())]
+    arrays = [outputs.logits, *(values for values in outputs.layers.values() if features and isinstance(values, np.ndarray))]
     return all(np.isfinite(array.sum(dtype=np.float64)) for array in arrays)

@@ -46,14 +46,27 @@ def chance_overlap(n: int, k: int) -> float:
     return float((hypergeom.pmf(common, n - 1, k, k) * common / (2 * k - common)).sum())
 
 
+def class_stakes(features: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Directions [C, d] from the mean of all to the centre of each class, and that mean [d].
+
+    features: [n, d]; labels: [n]; classes: [C], each with at least one instance.
+    """
+    z = np.asarray(features, dtype=np.float64)
+    centre = z.mean(axis=0)
+    return directions(np.stack([z[labels == c].mean(axis=0) for c in classes]), centre), centre
+
+
+def stake_relations(features: np.ndarray, unit: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Cosine of every instance to every stake, seen from `centre` [d]: [n, C] from features [n, d] and unit stakes [C, d]."""
+    return np.clip(directions(features, centre) @ unit.T, -1.0, 1.0)
+
+
 def class_relations(features: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Cosines between class centres seen from the mean of all: G = cos(μ_c − μ, μ_c' − μ), [C, C].
 
     features: [n, d]; labels: [n]; classes: [C], each with at least one instance.
     """
-    z = np.asarray(features, dtype=np.float64)
-    centres = np.stack([z[labels == c].mean(axis=0) for c in classes])
-    unit = directions(centres, z.mean(axis=0))
+    unit, _ = class_stakes(features, labels, classes)
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 

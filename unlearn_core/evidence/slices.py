@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unlearn_core.data.base import in_units
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence.across import stacked
 from unlearn_core.evidence.base import Measure, Subject, to_retrained
@@ -71,11 +72,10 @@ def choose_triplet(subject: Subject, instance: int) -> np.ndarray:
     same = ordered[labels[ordered] == labels[instance]]
     if not len(same):  # the whole class is forgotten: any other retained instance serves
         same = ordered[labels[ordered] != competing]
-    x = subject.inputs
     for second in same[:5]:
         for third in rivals[:5]:
             try:
-                plane(x[instance], x[second], x[third], grid=2)
+                plane(*in_units(subject.inputs[[instance, second, third]]), grid=2)
             except BadInput:
                 continue
             return np.array([instance, second, third], dtype=np.int64)
@@ -120,7 +120,7 @@ def plane_view(subject: Subject, triplet: np.ndarray) -> dict[str, np.ndarray]:
     inputs are no real inputs.
     """
     grid = int(subject.settings.get("plane_grid", GRID))
-    found = plane(*subject.inputs[triplet], grid=grid)
+    found = plane(*in_units(subject.inputs[triplet]), grid=grid)
     view = on_grid(subject, ("plane", grid, *triplet.tolist()), found.points, (grid, grid))
     at = np.stack(np.meshgrid(found.a, found.b), axis=-1)
     distance = np.linalg.norm(at[:, :, None] - found.corners, axis=-1).min(axis=-1)
@@ -136,7 +136,7 @@ def segment_view(subject: Subject, triplet: np.ndarray) -> dict[str, np.ndarray]
     t: [2·STEPS + 1], −1 at the second instance, 0 at the first, 1 at the third. original, unlearned:
     probabilities at t; retrained: [k, len(t)]. ids, labels: [3]. label: [1].
     """
-    x1, x2, x3 = subject.inputs[triplet].astype(np.float64)
+    x1, x2, x3 = in_units(subject.inputs[triplet]).astype(np.float64)
     label = int(subject.labels[triplet[0]])
     t = np.linspace(-1, 1, 2 * STEPS + 1)
     share = np.abs(t).reshape(-1, *[1] * x1.ndim)

@@ -9,11 +9,13 @@ from unlearn_core.evidence.base import Definition, Evidence, Findings, Subject, 
 from unlearn_core.evidence.neighbourhoods import NEIGHBOURS, neighbours
 from unlearn_core.evidence.readable import explained, readable
 from unlearn_core.evidence.similarity import class_relations, debiased_cka, relation_drift
+from unlearn_core.evidence.stakes import DEFINITIONS as STAKES
+from unlearn_core.evidence.stakes import stakes
 
 EVIDENCE = Evidence(
     name="structure",
     title="Structure",
-    version=1,
+    version=2,
     order=30,
     most=8,
     definitions=(
@@ -39,15 +41,16 @@ EVIDENCE = Evidence(
         Definition(
             "structure.residual_similarity",
             "Remaining old neighbourhood",
-            "How much of the forgotten instances' old neighbourhood is left beyond what retraining keeps anyway: 0 is like "
-            "retraining, 1 means that nothing changed, and below 0 they were moved further than retraining moves them. Every method that starts from the original's "
-            "weights keeps more of it than a fresh training does.",
+            "How much of the forgotten instances' old neighbourhood is left beyond what retraining keeps anyway, layer by layer: 0 is like "
+            "retraining, 1 means that nothing changed, and below 0 they were moved further than retraining moves them. The frame shows what "
+            "two retrained models share with each other, on the same scale. A short "
+            "fine-tuning of the original keeps more of it than a fresh training does.",
             "ratio",
         ),
         Definition(
             "structure.preservation",
             "Structure preservation",
-            "Kept neighbours of retained instances on a scale where 0 is chance and 1 is what two retrained models share with "
+            "Kept neighbours of retained instances, layer by layer, on a scale where 0 is chance and 1 is what two retrained models share with "
             "each other. Above 1 the model stayed closer to the original than a fresh training would, as every short "
             "fine-tuning does.",
             "ratio",
@@ -80,14 +83,15 @@ EVIDENCE = Evidence(
             "similarity",
             source="Kornblith et al., arXiv:1905.00414; debiased as in Murphy et al., arXiv:2405.01012",
         ),
+        *STAKES,
     ),
 )
 
 
 def compute(subject: Subject) -> Findings:
-    """Kept neighbours, class relations and CKA; closeness to retraining follows as retrained models arrive."""
+    """Kept neighbours, class relations, stakes and CKA; closeness to retraining follows as retrained models arrive."""
     subject, reason = readable(subject, features=True)
-    parts = [neighbours(subject), relations(subject), layers(subject)]
+    parts = [neighbours(subject), stakes(subject), relations(subject), layers(subject)]
     measures = [measure for part in parts for measure in part.measures]
     return explained(Findings(measures, {name: view for part in parts for name, view in part.views.items()}), subject, reason)
 

@@ -1,4 +1,4 @@
-"""Figures of structure: kept neighbours, class relations before and after, similarity layer by layer."""
+"""Figures of structure: kept neighbours, stakes, class relations before and after, similarity layer by layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from unlearn_core.evidence.base import Measure
-from unlearn_core.figures.base import figure, triples
+from unlearn_core.figures.base import GROUPS, figure, triples
 from unlearn_core.figures.palette import DIVERGING, GREEN, MODEL_COLOURS, MODEL_SYMBOLS
 
 CLEAR = "rgba(0,0,0,0)"
@@ -68,6 +68,29 @@ def measure_rows(measures: list[Measure], labels: list[str], *, x: str, null: st
     return fig
 
 
+def layer_rows(measures: list[Measure], *, x: str, null: str) -> go.Figure:
+    """Triples by layer: a row for every measure with a value, the features last as in the network."""
+    shown = sorted((m for m in measures if m.unlearned is not None), key=lambda m: _layer(m)[0] == "features")
+    fig = measure_rows(shown, [_row(m) for m in shown], x=x, null=null)
+    fig.add_scatter(
+        x=[0], y=[0], mode="markers", marker={"size": 12, "opacity": 0}, showlegend=False, hoverinfo="skip"
+    )  # 0 means something here
+    return fig
+
+
+def _layer(measure: Measure) -> tuple[str, str]:
+    """Layer and group of a measure: ("hidden", "forget") of "layer:hidden:forget"; without a layer it is of the features."""
+    if not measure.group.startswith("layer:"):
+        return "features", ""
+    layer, _, group = measure.group.removeprefix("layer:").partition(":")
+    return layer, group
+
+
+def _row(measure: Measure) -> str:
+    layer, group = _layer(measure)
+    return f"{layer}{', ' if group else ''}{GROUPS.get(group, group)}<br>n = {measure.n:,}"
+
+
 def kept_neighbours(measures: list[Measure], labels: list[str]) -> go.Figure:
     """Share of old neighbours kept, one row a group, with what two retrained models share.
 
@@ -84,26 +107,45 @@ def kept_by_group(view: Mapping[str, np.ndarray]) -> go.Figure:
     view: "kept" of the structure evidence: ids, group [n], unlearned [n], retrained [k, n]. Groups of few
     instances also show each of them.
     """
-    fig = figure(y="kept neighbours", height=360)
+    fig = _halves(view, "kept neighbours", 0.06)
+    for trace in fig.data:
+        trace.update(span=[0, 1], spanmode="manual")
+    fig.update_yaxes(range=[-0.02, 1.04])
+    return fig
+
+
+def drift_by_group(view: Mapping[str, np.ndarray]) -> go.Figure:
+    """How far single instances drifted from the stakes, as half violins like those of kept neighbours.
+
+    view: "stakes" of the structure evidence, with the same arrays.
+    """
+    fig = _halves(view, "drift from the stakes", None)
+    for trace in fig.data:
+        trace.update(spanmode="hard")
+    fig.update_yaxes(rangemode="tozero")
+    return fig
+
+
+def _halves(view: Mapping[str, np.ndarray], y: str, bandwidth: float | None) -> go.Figure:
+    """Half violins of single instances by group; bandwidth: of the smoothing, None for a rule."""
+    fig = figure(y=y, height=360)
     halves = {"unlearned": ("negative", np.atleast_2d(view["unlearned"]))} if "unlearned" in view else {}
     halves["retrained"] = ("positive", view["retrained"])
     for who, (side, values) in halves.items():
         for code, group in enumerate(GROUP_NAMES):
             chosen = np.flatnonzero(view["group"] == code)
-            y = values[:, chosen].ravel()
+            drawn = values[:, chosen].ravel()
             points = who == "unlearned" and len(chosen) <= SINGLE
             fig.add_violin(
-                x=[group] * len(y),
-                y=y,
+                x=[group] * len(drawn),
+                y=drawn,
                 side=side,
                 name=who.capitalize(),
                 legendgroup=who,
                 showlegend=code == 2,
                 scalemode="width",
                 width=0.85,
-                span=[0, 1],
-                spanmode="manual",
-                bandwidth=0.06,
+                bandwidth=bandwidth,
                 meanline={"visible": True},
                 points="all" if points else False,
                 pointpos=-0.4,
@@ -115,7 +157,6 @@ def kept_by_group(view: Mapping[str, np.ndarray]) -> go.Figure:
                 marker={"symbol": MODEL_SYMBOLS["unlearned"], "size": 5, "opacity": 0.8},
             )
     fig.update_layout(violinmode="overlay", violingap=0.1)
-    fig.update_yaxes(range=[-0.02, 1.04])
     return fig
 
 

@@ -22,18 +22,13 @@ def trained(model: Classifier, layers: str) -> list[nn.Module]:
 
 
 def run(task: Task) -> Classifier:
-    import torch
-
+    from unlearn_core.models.anew import redraw
     from unlearn_core.models.training import descend
 
     model, params = task.model, task.params
     parts = trained(model, params["layers"])
     if params["start"] == "anew":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(task.seed)
-            for module in (inner for part in parts for inner in part.modules()):
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+        redraw(parts, task.seed)
     model.requires_grad_(False)
     for part in parts:
         part.requires_grad_(True)
@@ -61,6 +56,8 @@ METHOD = Method(
     limits="Nothing pushes the forgotten points out: a model that fits its data perfectly hardly moves, and layers that stay frozen keep all they learned.",
     version=2,
     run=run,
+    equation=r"\min_\theta\ L_r(\theta), \quad \text{from } \theta_o",
+    where=r"layers drawn anew (EU-k) start from fresh weights instead",
     params=(
         Param("epochs", "int", 10, "Passes over the retain set.", 1, 1000),
         Param("lr", "float", 4e-3, "Learning rate of AdamW; it falls to zero along a half cosine.", 1e-6, 1.0, title="Learning rate"),

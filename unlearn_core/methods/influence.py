@@ -136,6 +136,9 @@ METHOD = Method(
     limits="An approximation without any guarantee: good for linear models and small sets, weaker for deep models and for many hard points at once.",
     version=1,
     run=run,
+    equation=r"\theta = \theta_o + \alpha\,(H + \lambda I)^{-1} \Big(\frac1n \sum_{i \in D_f} \nabla \ell_i"
+    r" - \frac{m}{n(n - m)} \sum_{i \in D_r} \nabla \ell_i\Big)",
+    where=r"$H$ curvature of $L_r$, $\lambda$ damping, $m$ forgotten of $n$ training instances; all at $\theta_o$",
     alpha="Scale of the step: 1 is the whole influence step, 0 does nothing.",
     params=(
         Param("alpha", "float", 1.0, "Scale of the step.", 0.0, 10.0, title="α"),

@@ -18,14 +18,30 @@ ALPHA_MAX = 0.95
 PAPER_BATCH, PAPER_PASSES, PAPER_LR = 256, 3.0, 1e-3
 AUTO_PASSES, AUTO_LR, AUTO_STEPS, AUTO_ALPHA = 6.0, 1e-3, 120, 0.5
 REFRESH_EPOCHS = 5
+CAPS = ("batch", "class", "instance")
 
 
-def objective(alpha: float, unseen: float, forget_loss: Tensor, retain_loss: Tensor) -> Tensor:
-    """α·max(L_v − L_f, 0)² + (1 − α)·L_r, with batch means L_f, L_r and the held-out loss L_v as a number.
+def objective(alpha: float, unseen: float | Tensor, forget_loss: Tensor, retain_loss: Tensor) -> Tensor:
+    """α·mean max(L_v − L_f, 0)² + (1 − α)·L_r: L_r a batch mean, L_f the batch mean [] or a loss for every forgotten instance [B].
 
-    The forget term ends at L_f = L_v: it never pushes past the loss of instances that were never seen.
+    unseen: the held-out loss L_v, one number or one for every forgotten instance. The forget term ends at L_f = L_v: it never pushes past the
+    loss of instances that were never seen.
     """
-    return alpha * (unseen - forget_loss).clamp(min=0).square() + (1 - alpha) * retain_loss
+    return alpha * (unseen - forget_loss).clamp(min=0).square().mean() + (1 - alpha) * retain_loss
+
+
+def class_means(losses: Tensor, labels: Tensor) -> Tensor:
+    """For every instance the mean of `losses` [B] over those of its label [B]: a mean of its squares weighs each class by its share."""
+    together = (labels[:, None] == labels).to(losses)
+    return together @ losses / together.sum(dim=1)
+
+
+def unseen_by_class(model: Classifier, x: Tensor, y: Tensor, heldout: Tensor, labels: Tensor) -> dict[int, float]:
+    """Class of `labels` → mean loss of its held-out instances, or of all of them where the class has none."""
+    from unlearn_core.models.training import mean_loss
+
+    of_class = {c: heldout[y[heldout] == c] for c in labels.unique().tolist()}
+    return {c: mean_loss(model, x, y, ids if len(ids) else heldout) for c, ids in of_class.items()}
 
 
 def auto_batch(passes: float, retain: int) -> int:
@@ -75,6 +91,8 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None) -> Cla
     epochs, alpha0 = chosen["epochs"], chosen["alpha"]
     generator = torch.Generator().manual_seed(task.seed)
     per_epoch = math.ceil(len(task.forget) / chosen["forget_batch"])
+    # Requests from before there was a choice say nothing of it.
+    cap = task.params.get("cap", CAPS[0])
     state = {"alpha": alpha0, "unseen": 0.0}
     acted = torch.zeros((), device=x.device)
 
@@ -84,18 +102,33 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None) -> Cla
 
     retained = endless_retain()
 
+    def read_unseen() -> float | Tensor:
+        if cap != "class":
+            return mean_loss(model, x, y, task.heldout)
+        found = next(model.parameters()).new_zeros(len(task.class_names))
+        for label, value in unseen_by_class(model, x, y, task.heldout, y[task.forget]).items():
+            found[label] = value
+        return found
+
+    def to_cap(ids: Tensor) -> tuple[float | Tensor, Tensor]:
+        """L_v and L_f of a forget batch, as far apart as the cap asks for."""
+        if cap == "batch":
+            return state["unseen"], F.cross_entropy(model(x[ids]), y[ids])
+        losses = F.cross_entropy(model(x[ids]), y[ids], reduction="none")
+        return (state["unseen"], losses) if cap == "instance" else (state["unseen"][y[ids]], class_means(losses, y[ids]))
+
     def feed(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         if epoch % REFRESH_EPOCHS == 0:
-            state["unseen"] = mean_loss(model, x, y, task.heldout)
+            state["unseen"] = read_unseen()
         state["alpha"] = alpha0 * (1 - epoch / epochs)
         for forget in batches(task.forget, chosen["forget_batch"], generator):
             yield forget, next(retained)
 
     def loss(forget: Tensor, retain: Tensor) -> Tensor:
-        forget_loss = F.cross_entropy(model(x[forget]), y[forget])
+        unseen, forget_loss = to_cap(forget)
         retain_loss = F.cross_entropy(model(x[retain]), y[retain])
-        acted.add_((forget_loss.detach() < state["unseen"]).float())
-        total = objective(state["alpha"], state["unseen"], forget_loss, retain_loss)
+        acted.add_((forget_loss.detach() < unseen).any().float())
+        total = objective(state["alpha"], unseen, forget_loss, retain_loss)
         return total if besides is None else total + besides(retain)
 
     optimise(
@@ -106,6 +139,9 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None) -> Cla
         after_epoch=task.watch,
     )  # fmt: skip
     task.chosen["acted_steps"] = int(acted.item())
+    if cap == "class" and (alone := set(y[task.forget].tolist()) - set(y[task.heldout].tolist())):
+        named = ", ".join(task.class_names[c] for c in sorted(alone))
+        task.notes.append(f"No held-out instance belongs to {named}: these were held to the mean loss of all held-out instances.")
     if not task.chosen["acted_steps"]:
         task.notes.append(
             "The forget term never acted: the model's loss on the chosen instances was above that on unseen data from the start, "
@@ -125,6 +161,7 @@ METHOD = Method(
     limits="Matches one number, the mean held-out loss: points that are harder or easier than average are pulled to the same place.",
     version=1,
     run=run,
+    equation=r"\min_\theta\ \alpha_t \big[\max(L_v - L_f(\theta),\, 0)\big]^2 + (1 - \alpha_t)\, L_r(\theta)",
     alpha="Weight of the forget term against the retain term at the start; it falls linearly to zero.",
     params=(
         Param(
@@ -184,6 +221,16 @@ METHOD = Method(
             "frozen",
             "Whether BatchNorm statistics stay as they are (frozen) or follow the unlearning batches (updated).",
             choices=("frozen", "updated"),
+            advanced=True,
+        ),
+        Param(
+            "cap",
+            "choice",
+            CAPS[0],
+            "What may rise to the loss of unseen instances: the mean of the forget batch (the paper); the mean of each class, to that of unseen "
+            "instances of its class, or of all where it has none (ours); every instance by itself (ours).",
+            choices=CAPS,
+            title="Capped at",
             advanced=True,
         ),
     ),

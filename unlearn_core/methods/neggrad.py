@@ -53,6 +53,7 @@ METHOD = Method(
     limits="Wrong answers are no trace-free answers: retraining would still get most of the points right, and retained ones like them suffer.",
     version=1,
     run=run,
+    equation=r"\max_\theta\ L_f(\theta) \quad \text{from } \theta_o",
     params=(
         Param("epochs", "int", 200, "Most passes over the forget set; it stops when all of it is answered wrongly.", 1, 10_000),
         Param("lr", "float", 1e-3, "Learning rate of AdamW.", 1e-6, 1.0, title="Learning rate"),

@@ -58,6 +58,7 @@ METHOD = Method(
     limits="Nothing tells it when to stop: it easily pushes the points further away than any retrained model would.",
     version=1,
     run=run,
+    equation=r"\min_\theta\ \alpha\, L_r(\theta) - (1 - \alpha)\, L_f(\theta)",
     alpha="Weight of the retain set; the forget set gets 1 − α. Higher is gentler.",
     params=(
         Param("alpha", "float", 0.95, "Weight of retaining against forgetting.", 0.5, 1.0, title="α"),

@@ -26,4 +26,6 @@ METHOD = Method(
     version=1,
     run=run,
     order=9,
+    equation=r"\theta = \mathcal A(D_r)",
+    where=r"$\mathcal A$ the original's training recipe, from fresh weights",
 )

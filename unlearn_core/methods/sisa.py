@@ -58,6 +58,9 @@ METHOD = Method(
     limits="Only for the SISA ensemble, which is less accurate than one model on all data. Random points soon touch every shard.",
     version=1,
     run=run,
+    equation=r"p(x) = \frac1K \sum_{k=1}^K p_{\theta_k}(x), \qquad \theta_k = \mathcal A(D_k \setminus D_f \mid \theta_k^{<f})",
+    where=r"$p$ prediction of the ensemble; $\theta_k$ weights of member $k$ of $K$, $D_k$ its instances, $\mathcal A$ its training, from "
+    r"$\theta_k^{<f}$ on, its last checkpoint that knows no forgotten instance",
     order=10,
     models=("sisa",),
     forecast=forecast,

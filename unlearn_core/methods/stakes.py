@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from unlearn_core.data.anchors import text_anchors
 from unlearn_core.errors import BadInput
 from unlearn_core.methods.base import Task
+from unlearn_core.methods.structguard import Proxies
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.training import threads
 from unlearn_core.params import AUTO
 from unlearn_core.seeds import derive
 
-PER_INSTANCE, MOST_PROXIES = 20, 500
-EPS_PER_FEATURE = 1.0  # standard deviations
 STEP = 2.5  # times eps over the steps: any point of the ball can be reached
 L1, L2 = 0.99, 0.01
 WARM_UP = 2  # steps before importance is taken: at the original itself the gradient of the alignment loss is zero
@@ -29,11 +28,11 @@ IMPORTANCE_BATCH, CHUNK = 64, 4096
 # proxies -------------------------------------------------------------------------------------------------
 
 
-def plan(params: dict[str, Any], forget: int, features: int) -> dict[str, Any]:
+def plan(params: dict[str, Any], forget: int, features: int, auto: Proxies) -> dict[str, Any]:
     """Resolve "auto" into proxies per instance, eps (L2 norm, in standard deviations of the input) and the size of one step."""
     count, eps, size = params["proxies"], params["eps"], params["step_size"]
-    count = count if count != AUTO else max(1, min(PER_INSTANCE, MOST_PROXIES // forget))
-    eps = eps if eps != AUTO else EPS_PER_FEATURE * features**0.5
+    count = count if count != AUTO else max(1, min(auto.each, auto.most // forget))
+    eps = eps if eps != AUTO else auto.radius * features**0.5
     return {"proxies": count, "eps": eps, "step_size": size if size != AUTO else STEP * eps / params["attack_steps"]}
 
 
@@ -70,13 +69,13 @@ def attack(
     return x + delta * scale
 
 
-def proxies(task: Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def proxies(task: Task, generator: torch.Generator, auto: Proxies) -> tuple[Tensor, Tensor]:
     """Stand-ins for the retain set: every forgotten instance attacked towards random other classes, and those classes.
 
     The attacked model is the original, before any step. Returns inputs [k·M, *shape] and labels [k·M].
     """
     model, params, classes = task.model.eval(), task.params, len(task.class_names)
-    chosen = plan(params, len(task.forget), task.x[0].numel())
+    chosen = plan(params, len(task.forget), task.x[0].numel(), auto)
     x, y = (values[task.forget].repeat_interleave(chosen["proxies"], dim=0) for values in (task.x, task.y))
     targets = other_labels(y, classes, generator)
     rest = {"eps": chosen["eps"], "steps": params["attack_steps"], "step_size": chosen["step_size"], "generator": generator}
@@ -86,11 +85,6 @@ def proxies(task: Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         reached = torch.cat([model(part).argmax(1) for part in inputs.split(CHUNK)]) == targets
     task.chosen.update(chosen, proxies_reached=round(reached.float().mean().item(), 3))
-    if reached.float().mean() < 0.5:
-        task.notes.append(
-            f"Only {reached.float().mean():.0%} of the proxies reach the class that they are meant for; the others teach a wrong label. "
-            "Choose a larger radius or more steps of the attack."
-        )
     return inputs, targets
 
 

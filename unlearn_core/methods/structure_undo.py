@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unlearn_core.errors import BadInput
 from unlearn_core.methods import nabla_tau
 from unlearn_core.methods.base import Method, Task
-from unlearn_core.methods.structguard import ANCHORS, PROXIES, strength
+from unlearn_core.methods.structguard import ANCHORS, FAR, proxy_params, strength
 
 if TYPE_CHECKING:
     from unlearn_core.models.classifier import Classifier
@@ -25,7 +25,12 @@ def without_retain(task: Task) -> Classifier:
 
     from unlearn_core.methods import stakes
 
-    inputs, labels = stakes.proxies(task, torch.Generator().manual_seed(task.seed))
+    inputs, labels = stakes.proxies(task, torch.Generator().manual_seed(task.seed), FAR)
+    if task.chosen["proxies_reached"] < 0.5:
+        task.notes.append(
+            f"Only {task.chosen['proxies_reached']:.0%} of the proxies reach the class that they are meant for; the others teach a wrong label. "
+            "Choose a larger radius or more steps of the attack."
+        )
     own = torch.cat([task.forget, task.heldout])
     x, y = torch.cat([task.x[own], inputs]), torch.cat([task.y[own], labels])
     forget, heldout, proxies = torch.arange(len(x), device=x.device).split([len(task.forget), len(task.heldout), len(inputs)])
@@ -61,6 +66,10 @@ METHOD = (
         limits="Holding the structure also holds what the forgotten instances left in it. Text anchors are never aligned with the model's "
         "features: compare them with random ones and with no alignment, which is ∇τ itself.",
         run=with_retain,
+        equation=r"\min_\theta\ \alpha_t \big[\max(L_v - L_f(\theta),\, 0)\big]^2 + (1 - \alpha_t)\, L_r(\theta) + 1 - \overline{\cos}(S, "
+        r"S_o) + \frac{\lambda}{2} \sum_j I_j\, (\theta_j - \theta_{o,j})^2",
+        where=r"$S$, $S_o$ similarities of an instance to the anchors now and in the original; $I_j$ how much they depend on weight $j$, "
+        r"$\lambda$ its weight",
         params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1)),
         order=6,
         **_SHARED,
@@ -75,7 +84,11 @@ METHOD = (
         limits="The proxies lie around the forgotten instances and say nothing of the rest of the data; learning their labels can push a "
         "forgotten instance past the held-out loss. Text anchors are never aligned with the model's features.",
         run=without_retain,
-        params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1), *PROXIES),
+        equation=r"\min_\theta\ \alpha_t \big[\max(L_v - L_f(\theta),\, 0)\big]^2 + (1 - \alpha_t)\, L_p(\theta) + 1 - \overline{\cos}(S, "
+        r"S_o) + \frac{\lambda}{2} \sum_j I_j\, (\theta_j - \theta_{o,j})^2",
+        where=r"$L_p$ mean cross-entropy on the proxies; $S$, $S_o$ similarities of an instance to the anchors now and in the original; "
+        r"$I_j$ how much they depend on weight $j$, $\lambda$ its weight",
+        params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1), *proxy_params(FAR)),
         order=7,
         **_SHARED,
     ),

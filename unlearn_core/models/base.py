@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unlearn_core.params import AUTO, Param
 
 if TYPE_CHECKING:
+    from unlearn_core.data.base import Dataset
     from unlearn_core.models.classifier import Classifier
 
 LEAST_STEPS = 900
@@ -16,10 +17,26 @@ RECIPE_VERSION = 1  # changes whenever the training loop gives other weights for
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What an architecture must know of a dataset: the shape of one input, how many classes there are, how many token ids (texts), and for
+    each column of a table the number of its categories, 0 for numbers."""
+
+    shape: tuple[int, ...]
+    classes: int
+    vocabulary: int = 0
+    categories: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(dataset: Dataset) -> Facts:
+        kinds = tuple(map(len, dataset.categories))
+        return Facts(dataset.inputs.shape[1:], len(dataset.class_names), dataset.vocabulary, kinds if any(kinds) else ())
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """Declaration of an architecture.
 
-    `build(input_shape, classes, params) -> Classifier` draws fresh weights from torch's global seed.
+    `build(facts, params) -> Classifier` draws fresh weights from torch's global seed.
     params hold the architecture's own choices and the training recipe (see `recipe`). version changes
     whenever the same parameters give another network.
     `train(info, dataset, params, ids, seed, device, progress, after_epoch) -> Classifier`: where the usual recipe is not
@@ -30,7 +47,7 @@ class ModelInfo:
     title: str
     description: str
     modalities: tuple[str, ...]
-    build: Callable[[tuple[int, ...], int, dict[str, Any]], Classifier]
+    build: Callable[[Facts, dict[str, Any]], Classifier]
     params: tuple[Param, ...]
     order: int = 100
     version: int = 1

@@ -5,31 +5,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from unlearn_core.models.base import Facts
+
 
 class Standardise(nn.Module):
     """Subtract the mean and divide by the spread of the data that the model trains on.
 
     A part of the model, so a retrained model never uses statistics of points that it must not know.
-    `shape` is the shape of one input; images are standardised per channel, everything else per feature.
+    Images are standardised per channel, everything else per feature; codes of categories and token ids stay what they are.
     """
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, facts: Facts):
         super().__init__()
-        broadcast = (shape[0], 1, 1) if len(shape) == 3 else shape
+        shape = facts.shape
+        broadcast = () if facts.vocabulary else (shape[0], 1, 1) if len(shape) == 3 else shape
+        self.codes, self.tokens = [at for at, count in enumerate(facts.categories) if count], facts.vocabulary > 0
         self.register_buffer("mean", torch.zeros(broadcast))
         self.register_buffer("scale", torch.ones(broadcast))
 
     @torch.no_grad()
     def fit(self, inputs: Tensor) -> None:
         """Take the statistics of `inputs` [N, *shape]; constant features keep scale 1."""
+        if self.tokens:
+            return
         over = (0, 2, 3) if inputs.dim() == 4 else (0,)
         mean = inputs.mean(dim=over, keepdim=True)[0]
         spread = inputs.std(dim=over, keepdim=True, unbiased=False)[0]
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(spread > 1e-8, spread, torch.ones_like(spread)))
+        self.mean[self.codes], self.scale[self.codes] = 0.0, 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.scale
+        return x if self.tokens else (x - self.mean) / self.scale
 
 
 class Projector(nn.Module):
@@ -63,11 +70,11 @@ class Classifier(nn.Module):
 
     projector: nn.Module | None
 
-    def __init__(self, shape: tuple[int, ...], stages: dict[str, nn.Module], head: nn.Module):
+    def __init__(self, facts: Facts, stages: dict[str, nn.Module], head: nn.Module):
         super().__init__()
         if list(stages)[-1] != "features":
             raise ValueError("the last stage must be called 'features'")
-        self.standardise = Standardise(shape)
+        self.standardise = Standardise(facts)
         self.stages = nn.ModuleDict(stages)
         self.head = head
         self.register_module("projector", None)

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unlearn_core.models.base import ModelInfo, recipe
+from unlearn_core.models.base import Facts, ModelInfo, recipe
 from unlearn_core.params import Param
 
 if TYPE_CHECKING:
     from unlearn_core.models.classifier import Classifier
 
 
-def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Classifier:
+def build(facts: Facts, params: dict[str, Any]) -> Classifier:
     from torch import nn
 
     from unlearn_core.models.classifier import Classifier
 
-    channels, width = shape[0], params["width"]
+    channels, width = facts.shape[0], params["width"]
 
     def block(before: int, after: int) -> nn.Module:
         return nn.Sequential(
             nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)
         )
 
-    rows, columns = (-(-size // 4) for size in shape[1:])  # two poolings that round up
+    rows, columns = (-(-size // 4) for size in facts.shape[1:])  # two poolings that round up
     pooled = nn.Sequential(nn.Flatten(), nn.Linear(2 * width * rows * columns, 64), nn.ReLU())
     stages = {"block1": block(channels, width), "block2": block(width, 2 * width), "features": pooled}
-    return Classifier(shape, stages, nn.Linear(64, classes))
+    return Classifier(facts, stages, nn.Linear(64, facts.classes))
 
 
 MODEL = ModelInfo(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from unlearn_core.models.base import ModelInfo
+from unlearn_core.models.base import Facts, ModelInfo
 from unlearn_core.params import Param
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from unlearn_core.models.training import Progress
 
 
-def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Classifier:
+def build(facts: Facts, params: dict[str, Any]) -> Classifier:
     """Features are the inputs at length 1, answers log σ(wᵀx) of every class, so that softmax gives σ/Σσ as one-vs-rest models do.
 
     Buffers travel with the weights: noise b [C, d], penalty λ, sigma, and beta [C], the bound on each head's gradient norm.
@@ -26,10 +25,14 @@ def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Class
     from torch import nn
 
     from unlearn_core.models.classifier import Classifier
+    from unlearn_core.models.columns import flat
     from unlearn_core.models.one_vs_rest import UnitLength
 
-    width = prod(shape) + 1
-    model = Classifier(shape, {"features": UnitLength()}, nn.Sequential(nn.Linear(width, classes, bias=False), nn.LogSigmoid()))
+    classes, (inputs, count) = facts.classes, flat(facts, learned=False)
+    width = count + 1
+    model = Classifier(
+        facts, {"features": nn.Sequential(inputs, UnitLength())}, nn.Sequential(nn.Linear(width, classes, bias=False), nn.LogSigmoid())
+    )
     model.register_buffer("noise", params["noise"] * torch.randn(classes, width))
     model.register_buffer("penalty", torch.tensor(params["penalty"], dtype=torch.float64))
     model.register_buffer("sigma", torch.tensor(params["noise"], dtype=torch.float64))

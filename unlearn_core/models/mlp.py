@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from unlearn_core.models.base import ModelInfo, recipe
+from unlearn_core.models.base import Facts, ModelInfo, recipe
 from unlearn_core.params import Param
 
 if TYPE_CHECKING:
     from unlearn_core.models.classifier import Classifier
 
 
-def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Classifier:
+def build(facts: Facts, params: dict[str, Any]) -> Classifier:
     from torch import nn
 
     from unlearn_core.models.classifier import Classifier
+    from unlearn_core.models.columns import flat
 
-    width = params["width"]
+    width, (inputs, count) = params["width"], flat(facts)
     stages = {
-        "hidden": nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), width), nn.ReLU()),
+        "hidden": nn.Sequential(inputs, nn.Linear(count, width), nn.ReLU()),
         "features": nn.Sequential(nn.Linear(width, width), nn.ReLU()),
     }
-    return Classifier(shape, stages, nn.Linear(width, classes))
+    return Classifier(facts, stages, nn.Linear(width, facts.classes))
 
 
 MODEL = ModelInfo(

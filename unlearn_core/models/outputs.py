@@ -11,7 +11,8 @@ import numpy as np
 class Outputs:
     """Everything one model says about some instances, for the whole dataset in the order of ids.
 
-    logits: [N, C] float32. layers: name -> [N, d] float32, first to last; the last one is "features".
+    logits: [N, C] float32. layers: name -> [N, d] float32, first to last; the last one is "features". A layer that is large for all
+    instances together computes its rows when they are asked for, `layers[name][ids]`; "features" never does.
     """
 
     logits: np.ndarray

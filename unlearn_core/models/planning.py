@@ -136,7 +136,8 @@ def bytes_for(model: Classifier, shape: tuple[int, ...], batch: int) -> int:
     leaves = [module for module in model.modules() if not list(module.children())]
     hooks = [leaf.register_forward_hook(lambda module, given, out: seen.append(out.numel())) for leaf in leaves]
     weight = next(model.parameters())
-    model.eval()(torch.zeros((1, *shape), dtype=weight.dtype, device=weight.device))
+    kind = torch.long if model.standardise.tokens else weight.dtype
+    model.eval()(torch.zeros((1, *shape), dtype=kind, device=weight.device))
     for hook in hooks:
         hook.remove()
     return weight.element_size() * (4 * sum(p.numel() for p in model.parameters()) + 2 * batch * sum(seen))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_core.models import sharding, training
+from unlearn_core.models.base import Facts
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.seeds import derive
 
@@ -49,11 +50,11 @@ class Sharded(Classifier):
     from there; every stage has a fresh optimiser and generator, so nothing else is needed. seed: the one it was trained with.
     """
 
-    def __init__(self, shape: tuple[int, ...], members: Sequence[Classifier], params: dict[str, Any]):
+    def __init__(self, facts: Facts, members: Sequence[Classifier], params: dict[str, Any]):
         first, *later = members[0].stages
         stages = {first: Beside([nn.Sequential(member.standardise, member.stages[first]) for member in members], divided=False)}
         stages |= {name: Beside([member.stages[name] for member in members], divided=True) for name in later}
-        super().__init__(shape, stages, Vote([member.head for member in members]))
+        super().__init__(facts, stages, Vote([member.head for member in members]))
         self.members, self.params = tuple(members), dict(params)
         before = torch.stack([_pack(member) for member in members])
         self.register_buffer("checkpoints", before[:, None].repeat(1, params["slices"], 1))

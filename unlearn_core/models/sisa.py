@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearn_core.data.base import Dataset
 from unlearn_core.models import mlp
-from unlearn_core.models.base import ModelInfo
+from unlearn_core.models.base import Facts, ModelInfo
 from unlearn_core.params import Param
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from unlearn_core.models.training import Progress
 
 
-def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Classifier:
+def build(facts: Facts, params: dict[str, Any]) -> Classifier:
     from unlearn_core.models.sharded import Sharded
 
-    return Sharded(shape, [mlp.build(shape, classes, params) for _ in range(params["shards"])], params)
+    return Sharded(facts, [mlp.build(facts, params) for _ in range(params["shards"])], params)
 
 
 def train(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from unlearn_core.models.base import ModelInfo, recipe
+from unlearn_core.models.base import Facts, ModelInfo, recipe
 
 if TYPE_CHECKING:
     from unlearn_core.models.classifier import Classifier
 
 
-def build(shape: tuple[int, ...], classes: int, params: dict[str, Any]) -> Classifier:
+def build(facts: Facts, params: dict[str, Any]) -> Classifier:
     from torch import nn
 
     from unlearn_core.models.classifier import Classifier
+    from unlearn_core.models.columns import flat
 
-    return Classifier(shape, {"features": nn.Flatten()}, nn.Linear(prod(shape), classes))
+    inputs, count = flat(facts, learned=False)
+    return Classifier(facts, {"features": inputs}, nn.Linear(count, facts.classes))
 
 
 MODEL = ModelInfo(

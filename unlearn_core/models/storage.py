@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from unlearn_core.data.base import Dataset
-from unlearn_core.models.base import ModelInfo
+from unlearn_core.models.base import Facts, ModelInfo
 from unlearn_core.models.classifier import Classifier, Projector
 
 
@@ -19,7 +19,7 @@ def save(path: Path, model: Classifier, meta: dict[str, str]) -> None:
 
 def load(path: Path, info: ModelInfo, dataset: Dataset, params: dict[str, Any], device: str) -> Classifier:
     """A model of this architecture with the stored weights, and the projector that a method gave it, in evaluation mode on `device`."""
-    model = info.build(dataset.inputs.shape[1:], len(dataset.class_names), params)
+    model = info.build(Facts.of(dataset), params)
     weights = load_file(path)
     if "projector.outer.weight" in weights:
         model.projector = Projector(*weights["projector.outer.weight"].shape)

@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn_core.data.base import Dataset
-from unlearn_core.models.base import ModelInfo, epochs_for
+from unlearn_core.errors import BadInput
+from unlearn_core.models.base import Facts, ModelInfo, epochs_for
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.outputs import Outputs
 
 SMALL = 200_000  # parameters
+KEPT = 2**26  # bytes that one hidden layer's values of all instances may take
+CHUNK = 2048  # instances read at once
 
 Batch = tuple[Tensor, ...]
 
@@ -52,7 +55,7 @@ def optimise(
     """Minimise `objective(*batch)` over `feed(epoch)` for `epochs`; returns the number of steps taken.
 
     schedule(step) scales the optimiser's learning rate from step 0 on. training_mode=False keeps BatchNorm statistics frozen and dropout off.
-    after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch.
+    after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch. Raises BadInput when that diverges.
     """
     steps = 0
     with threads(model):
@@ -73,7 +76,11 @@ def optimise(
                 if count % 32 == 0:
                     progress((epoch + count / (count + 32)) / epochs)
             steps += count
-            progress((epoch + 1) / epochs, loss=(total / max(count, 1)).item())
+            mean = (total / max(count, 1)).item()
+            if not math.isfinite(mean):
+                fix = "Use a smaller learning rate or a gentler α."
+                raise BadInput("lr", f"the loss is no finite number any more in pass {epoch + 1} of {epochs}.", fix)
+            progress((epoch + 1) / epochs, loss=mean)
             if after_epoch is not None and after_epoch(model):
                 break
     model.eval()
@@ -106,7 +113,7 @@ def fresh(info: ModelInfo, dataset: Dataset, params: dict[str, Any], seed: int, 
     """A new model with weights drawn from `seed`, the same on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = info.build(dataset.inputs.shape[1:], len(dataset.class_names), params)
+        model = info.build(Facts.of(dataset), params)
     return model.to(device)
 
 
@@ -177,31 +184,56 @@ def tensors(dataset: Dataset, device: str) -> tuple[Tensor, Tensor]:
     if key not in _TENSORS:
         while len(_TENSORS) > 1:
             _TENSORS.pop(next(iter(_TENSORS)))
-        _TENSORS[key] = (torch.as_tensor(dataset.inputs, device=device), torch.as_tensor(dataset.labels, device=device))
+        _TENSORS[key] = (torch.as_tensor(dataset.values(), device=device), torch.as_tensor(dataset.labels, device=device))
     return _TENSORS[key]
 
 
+class Rows:
+    """One hidden layer's values [N, d] float32 of inputs, computed for the rows that are asked for."""
+
+    def __init__(self, model: Classifier, name: str, inputs: Tensor, device: str, width: int):
+        self.model, self.name, self.inputs, self.device, self.shape = model, name, inputs, device, (len(inputs), width)
+
+    @torch.no_grad()
+    def __getitem__(self, ids: np.ndarray) -> np.ndarray:
+        self.model.eval()
+        with threads(self.model):
+            parts = self.inputs[torch.as_tensor(ids)].split(CHUNK)
+            return torch.cat([self.model.layers(real(part.to(self.device)))[self.name].float().cpu() for part in parts]).numpy()
+
+
 @torch.no_grad()
-def read(model: Classifier, inputs: np.ndarray | Tensor, device: str, chunk: int = 8192) -> Outputs:
-    """Logits and all named layers of `inputs` [N, *shape], in evaluation mode."""
+def read(model: Classifier, inputs: np.ndarray | Tensor, device: str, chunk: int = CHUNK) -> Outputs:
+    """Logits and all named layers of `inputs` [N, *shape], in evaluation mode. Layers larger than KEPT are computed when asked for."""
     model.eval()
-    logits, layers = [], {name: [] for name in model.stages}
+    inputs = torch.as_tensor(inputs)
+    logits, layers, large = [], {name: [] for name in model.stages}, {}
     with threads(model):
-        for part in torch.as_tensor(inputs).split(chunk):
-            found = model.layers(part.to(device))
+        for part in inputs.split(chunk):
+            found = model.layers(real(part.to(device)))
             logits.append(model.head(found["features"]).float().cpu())
             for name, value in found.items():
-                layers[name].append(value.float().cpu())
-        return Outputs(torch.cat(logits).numpy(), {name: torch.cat(values).numpy() for name, values in layers.items()})
+                if name != "features" and 4 * len(inputs) * value.shape[1] > KEPT:
+                    large[name] = Rows(model, name, inputs, device, value.shape[1])
+                else:
+                    layers[name].append(value.float().cpu())
+    kept = {name: large.get(name) or torch.cat(values).numpy() for name, values in layers.items()}
+    return Outputs(torch.cat(logits).numpy(), kept)
 
 
 @torch.no_grad()
-def predict(model: Classifier, inputs: np.ndarray, device: str, chunk: int = 8192) -> np.ndarray:
+def predict(model: Classifier, inputs: np.ndarray, device: str, chunk: int = CHUNK) -> np.ndarray:
     """Logits [N, C] of `inputs` [N, *shape], in evaluation mode."""
     model.eval()
-    parts = torch.as_tensor(np.asarray(inputs, dtype=np.float32)).split(chunk)
     with threads(model):
-        return torch.cat([model(part.to(device)).float().cpu() for part in parts]).numpy()
+        return torch.cat([model(real(part.to(device))).float().cpu() for part in torch.as_tensor(inputs).split(chunk)]).numpy()
+
+
+def real(inputs: Tensor) -> Tensor:
+    """Inputs in the units that a model sees: pixels kept as bytes in 0..1, numbers as float32, token ids as they are."""
+    if inputs.dtype == torch.uint8:
+        return inputs.float() / 255
+    return inputs.float() if inputs.is_floating_point() else inputs
 
 
 @torch.no_grad()

@@ -114,20 +114,27 @@ def _views(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def request(
-    original: Original, forget: Any, method: str, params: dict | None = None, seed: int = 0, retrains: int = 3, device: str = "cpu"
+    original: Original,
+    forget: Any,
+    method: str,
+    params: dict | None = None,
+    seed: int = 0,
+    retrains: int = 3,
+    device: str = "cpu",
+    parent: RunSpec | None = None,
 ) -> RunSpec:
-    """A checked RunSpec for these forget ids on a stored original. Raises BadInput."""
-    return RunSpec.make(
-        original.spec, original.meta["dataset_hash"], original.ids, original.meta["total"], forget, method, params, seed, retrains, device
-    )
+    """A checked RunSpec for these forget ids on a stored original; parent: the earlier request whose model it goes on from. Raises BadInput."""
+    about = original.spec, original.meta["dataset_hash"], original.ids, original.meta["total"]
+    return RunSpec.make(*about, forget, method, params, seed, retrains, device, parent)
 
 
-def forecast(original: Original, forget: Any, method: str) -> str | None:
+def forecast(original: Original, forget: Any, method: str, parent: RunSpec | None = None) -> str | None:
     """A sentence about what deleting these ids will cost, from a method that can say so before it runs."""
     declared, spec = methods.info(method), original.spec
     if not declared.forecast or method not in methods.suited(spec.model) or not len(forget):
         return None
-    return declared.forecast(spec.model_params, original.ids, forget, seeds.derive("original", spec.seed))
+    known = np.setdiff1d(original.ids, parent.gone if parent else [])
+    return declared.forecast(spec.model_params, known, forget, seeds.derive("original", spec.seed))
 
 
 def submit_original(store: Store, spec: OriginalSpec) -> Job | None:
@@ -152,8 +159,28 @@ def submit_run(store: Store, spec: RunSpec) -> Job:
     return store.submit(spec.key, "run", spec.to_dict(), title(spec))
 
 
+def going_on(store: Store, key: str) -> list[Job]:
+    """The runs whose chain of requests goes through this one."""
+    jobs = ((job, _spec_of(job)) for job in store.jobs("run", "evidence"))
+    return [job for job, spec in jobs if spec and any(request.key == key for request in spec.requests[:-1])]
+
+
+def _spec_of(job: Job) -> RunSpec | None:
+    """What a run was asked to do; None for rows of another version."""
+    try:
+        return RunSpec.from_dict(job.spec)
+    except (KeyError, TypeError):
+        return None
+
+
 def delete_run(store: Store, key: str) -> None:
-    """Remove a run with its results, and its retrained models unless another run compares with them."""
+    """Remove a run with its results, and its retrained models unless another run compares with them.
+
+    Raises BadInput while later requests go on from it: without its model they could not be compared any further.
+    """
+    if later := going_on(store, key):
+        named = ", ".join(job.key[:8] for job in later[:3])
+        raise BadInput("run", f"later requests go on from this run ({named}).", "Delete those first.")
     job = store.job(key)
     store.delete(key)
     for other in store.jobs("plane", "audit"):
@@ -161,18 +188,17 @@ def delete_run(store: Store, key: str) -> None:
             store.delete(other.key)
     for kind in ("planes", "audits"):
         store.discard(kind, f"{key}-*")
-    try:
-        mine = RunSpec.from_dict(job.spec).retrain_key
-        shared = {RunSpec.from_dict(other.spec).retrain_key for other in store.jobs("run", "evidence")}
-    except (AttributeError, KeyError, TypeError):  # no job, or rows of another version: their models may be shared
+    mine, others = _spec_of(job) if job else None, [_spec_of(other) for other in store.jobs("run", "evidence")]
+    if mine is None or None in others:  # rows of another version: their models may be shared
         return
-    if mine not in shared:
-        store.discard("retrained", f"{mine}-*")
+    if mine.retrain_key not in {other.retrain_key for other in others}:
+        store.discard("retrained", f"{mine.retrain_key}-*")
 
 
 def title(spec: RunSpec) -> str:
     """A run in one short line."""
-    return f"{methods.info(spec.method).title} · {len(spec.forget)} from {data.info(spec.original.dataset).title}"
+    more = " more" if spec.parent else ""
+    return f"{methods.info(spec.method).title} · {len(spec.forget)}{more} from {data.info(spec.original.dataset).title}"
 
 
 def record_done(store: Store, spec: RunSpec) -> None:
@@ -238,6 +264,13 @@ def audited(run: Run, audit: Audit) -> Run:
     return replace(run, measures=[*measures, *found.values()], views=run.views | audit.views)
 
 
+def _earlier(store: Store, key: str) -> RunSpec:
+    found = load_run(store, key)
+    if found is None:
+        raise BadInput("parent", f"there is no run {key!r} in this store.", "Give the key of a stored run.")
+    return found.spec
+
+
 def load_audit(store: Store, spec: AuditSpec) -> Audit | None:
     """A stored audit, or None while it is not there."""
     path = store.place("audits", spec.key) / "evidence.npz"
@@ -267,13 +300,15 @@ def run(
     pool: int = 0,
     u_lira: bool = False,
     device: str = "auto",
+    parent: Run | str | None = None,
     store: Store | str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Run:
     """Unlearn and collect all evidence here and now, without worker or queue; stored like any other run.
 
     forget: ids, or text such as "random:0.03", "ids:3,17", "class:8:20", "file:PATH". pool: shadow models to audit the
-    run with, 0 for none; u_lira: also run the method on the judging half of them. Raises BadInput naming the field and the fix.
+    run with, 0 for none; u_lira: also run the method on the judging half of them. parent: an earlier run of the store, or its key, whose
+    model this request goes on from; dataset and model must be those of its original. Raises BadInput naming the field and the fix.
     """
     from unlearn_core.models.device import choose as choose_device
     from unlearn_core.models.device import settle
@@ -283,11 +318,17 @@ def run(
     store = store if isinstance(store, Store) else Store(store)
     settle()
     chosen = choose_device(device)
-    spec = OriginalSpec.make(dataset, model, dataset_params, model_params, seed, chosen)
+    spec, earlier = OriginalSpec.make(dataset, model, dataset_params, model_params, seed, chosen), None
+    if parent:
+        earlier = _earlier(store, parent if isinstance(parent, str) else parent.key)
+        # The seed is this request's own; everything else that was said of the original must be true of the parent's.
+        if replace(spec, seed=earlier.original.seed, device=earlier.original.device) != earlier.original:
+            raise BadInput("parent", "that run started from another original.", "Give the dataset and model that it was made with.")
+        spec = earlier.original
     given = dict(params or {}) | ({} if alpha is None else {"alpha": alpha})
     loaded = data.load(spec.dataset, spec.dataset_params)
-    ids = choose(forget, loaded, seed).ids if isinstance(forget, str) else list(forget)
-    wanted = RunSpec.make(spec, loaded.hash, loaded.splits.train, len(loaded), ids, method, given, seed, retrains, chosen)
+    ids = choose(forget, loaded, seed, earlier.gone if earlier else ()).ids if isinstance(forget, str) else list(forget)
+    wanted = RunSpec.make(spec, loaded.hash, loaded.splits.train, len(loaded), ids, method, given, seed, retrains, chosen, earlier)
     shadows = PoolSpec.make(spec, loaded.hash, pool, device=chosen) if pool else None
     if u_lira and not pool:
         raise BadInput("u_lira", "U-LiRA runs the method on shadow models, and none are asked for.", "Ask for a pool, say of 64.")

@@ -24,16 +24,19 @@ GUARD_SAMPLE = 512
 
 @dataclass(frozen=True)
 class Part:
-    """Ids of what the model was trained on, of what of it shall be forgotten, and of instances that it never saw and the method may use."""
+    """Ids of what the model still knows, of what of it shall be forgotten, of instances that it never saw and the method may use,
+    and of what it knew once and earlier requests forgot."""
 
     train: np.ndarray
     forget: np.ndarray
     heldout: np.ndarray
+    gone: np.ndarray
 
     @staticmethod
-    def of(dataset: Dataset, spec: RunSpec) -> Part:
-        """What the original of a run was trained on."""
-        return Part(dataset.splits.train, np.array(spec.forget), dataset.splits.heldout)
+    def of(spec: RunSpec, trained: np.ndarray, heldout: np.ndarray) -> Part:
+        """The part of a request on a model that was trained on the instances `trained` and went through all earlier requests."""
+        gone = np.intersect1d(trained, np.array(spec.earlier, dtype=np.int64))
+        return Part(np.setdiff1d(trained, gone), np.intersect1d(trained, spec.forget), heldout, gone)
 
     @property
     def retain(self) -> np.ndarray:
@@ -142,6 +145,10 @@ def apply(
 
 def _targets(model: Classifier, dataset: Dataset, spec: RunSpec, part: Part, shadows: Shadows) -> torch.Tensor:
     """Never-seen log-probabilities of the forget set, likeness being that of the model before unlearning."""
-    features = training.read(model, dataset.inputs[part.train], spec.device).features
-    features = (features - features.mean(axis=0))[np.searchsorted(part.train, part.forget)]
-    return torch.as_tensor(never_seen(shadows, part.forget, features), device=spec.device)
+    rows = np.union1d(part.train, part.gone)
+    features = training.read(model, dataset.inputs[rows], spec.device).features
+    # Shadows saw some of what earlier requests forgot too, so all of that counts as absent together.
+    absent = np.union1d(part.gone, part.forget)
+    features = (features - features.mean(axis=0))[np.searchsorted(rows, absent)]
+    found = never_seen(shadows, absent, features)[np.searchsorted(absent, part.forget)]
+    return torch.as_tensor(found, device=spec.device)

@@ -15,6 +15,7 @@ import numpy as np
 
 from unlearn_core import data, models, projection, seeds
 from unlearn_core.data.base import Dataset
+from unlearn_core.data.files import fetch, missing
 from unlearn_core.evidence.logits import log_softmax
 from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.spec import OriginalSpec
@@ -94,6 +95,8 @@ def prepare(store: Store, spec: OriginalSpec, reporter: Reporter, layout: Layout
     from unlearn_core.models import storage, training
 
     reporter.stage("loading data", 0.0, 0.02)
+    if needed := missing(data.info(spec.dataset).files):
+        fetch(needed, reporter.stage("downloading data", 0.0, 0.02))
     dataset, info = data.load(spec.dataset, spec.dataset_params), models.info(spec.model)
     begun = time.perf_counter()
     if found:
@@ -159,6 +162,7 @@ def _describe(
         "feature_names": list(dataset.feature_names),
         "total": len(dataset),
         "splits": {name: len(ids) for name, ids in dataset.splits.items()},
+        "notes": list(dataset.notes),
         "planted": {name: ids.tolist() for name, ids in dataset.planted.items()},
         "accuracy": {name: float((predicted[ids] == labels[ids]).mean()) for name, ids in dataset.splits.items() if len(ids)},
         "trustworthiness": trust,
@@ -175,10 +179,9 @@ def _columns(count: int) -> int:
 def _pictures(dataset: Dataset, folder: Path) -> None:
     train = dataset.splits.train
     if dataset.modality == "image":
-        (folder / "sprite.png").write_bytes(sprite(dataset.inputs[train]))
+        (folder / "sprite.png").write_bytes(sprite(dataset.values(train)))
         return
-    names = dataset.feature_names
-    shown = [", ".join(f"{name} {value:.4g}" for name, value in zip(names, row, strict=True)) for row in dataset.inputs[train]]
+    shown = [dataset.words(int(i)) for i in train]
     (folder / "texts.json").write_text(json.dumps(shown), encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose, stopwatch
 from unlearn_core.models.outputs import Outputs
 from unlearn_core.models.pool import CHOOSE, JUDGE, Shadows
-from unlearn_core.runs import applying, originals, pools
+from unlearn_core.runs import applying, originals, pools, tuning
 from unlearn_core.runs.progress import Reporter, without_curves
 from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, plane_key
 from unlearn_core.runs.store import Store, pack, unpack
@@ -45,15 +45,25 @@ class Member:
 
 @dataclass
 class Loaded:
-    """One run's models in memory, so that evidence can grow as retrained models arrive."""
+    """One run's models in memory, so that evidence can grow as retrained models arrive.
+
+    earlier: the model after each earlier request; spent: the seconds that each of those took.
+    """
 
     spec: RunSpec
     dataset: Dataset
     original: Member
     layout: np.ndarray
+    earlier: list[Member] = field(default_factory=list)
+    spent: list[float] = field(default_factory=list)
     unlearned: Member | None = None
     retrained: list[Member] = field(default_factory=list)
     memo: dict = field(default_factory=dict)
+
+    @property
+    def before(self) -> Member:
+        """The model that this run's method starts from."""
+        return self.earlier[-1] if self.earlier else self.original
 
 
 class Pipeline:
@@ -75,9 +85,9 @@ class Pipeline:
         self.runs.pop(spec.key, None)
         loaded = self._loaded(spec, reporter)
         declared = methods.info(spec.method)
-        part, targets = applying.Part.of(loaded.dataset, spec), self._targets(spec, loaded.dataset, reporter)
-        progress = reporter.stage(declared.title, 0.1, 0.7)
-        done = applying.apply(loaded.original.model, loaded.dataset, spec, part, declared, progress, targets)
+        splits, targets = loaded.dataset.splits, self._targets(spec, loaded.dataset, reporter)
+        part = applying.Part.of(spec, splits.train, splits.heldout)
+        done = tuning.apply(loaded.before.model, loaded.dataset, spec, part, declared, reporter, 0.1, 0.7, targets)
         loaded.unlearned = Member(done.model, training.read(done.model, loaded.dataset.inputs, spec.device))
         _check_finite(loaded)
         notes = [*done.notes, *_whole_classes(loaded), *_unchanged(loaded, declared)]
@@ -141,32 +151,37 @@ class Pipeline:
             (folder / "evidence.npz").write_bytes(pack_findings(found, {"spec": spec.to_dict(), "retrained": len(loaded.retrained)}))
 
     def _unlearn_shadows(self, spec: AuditSpec, loaded: Loaded, half: Shadows, reporter: Reporter) -> Shadows:
-        """The run's method on every judging shadow, with what that shadow had seen, and on the original with other seeds."""
+        """The run's method on every judging shadow, with what that shadow had seen, and on the original with other seeds; all its requests in turn."""
         dataset, run, device = loaded.dataset, spec.run, spec.run.device
-        declared, many = methods.info(run.method), len(half.logits)
-        known = np.concatenate([dataset.splits.train, dataset.splits.validation, dataset.splits.test])
-        done, targets = half.logits.copy(), self._targets(run, dataset, reporter)
+        splits, many, done = dataset.splits, len(half.logits), half.logits.copy()
+        known = np.concatenate([splits.train, splits.validation, splits.test])
+        targets = {request.key: self._targets(request, dataset, reporter) for request in run.requests}
+
+        def all_requests(model: Classifier, trained: np.ndarray, heldout: np.ndarray, seed: Callable[[int], int], progress) -> np.ndarray:
+            for request in run.requests:
+                part = applying.Part.of(request, trained, heldout)
+                if not len(part.forget):
+                    continue  # this model never saw any of them: nothing to unlearn
+                declared, own = methods.info(request.method), replace(tuning.settled(request, self.store), seed=seed(request.seed))
+                model = applying.apply(model, dataset, own, part, declared, without_curves(progress), targets[request.key]).model
+            return training.predict(model, dataset.inputs, device)
+
         parts = zip(pools.folders(self.store, spec.pool, JUDGE), pools.training_ids(spec.pool, dataset, JUDGE), strict=True)
         for k, (folder, ids) in enumerate(parts):
             progress = reporter.stage(f"running the method on shadow {k + 1} of {many}", 0.4 + 0.4 * k / many, 0.4 + 0.4 * (k + 1) / many)
-            forget = np.intersect1d(ids, run.forget)
-            if not len(forget):
-                continue  # it never saw any of them: nothing to unlearn
+            if not len(np.intersect1d(ids, run.gone)):
+                continue
             # As for the original: instances that this model never saw and that nobody asks to forget, as many as there.
-            unseen = np.setdiff1d(known, np.concatenate([ids, run.forget]))
-            heldout = np.random.default_rng(seeds.derive("shadow-heldout", k)).permutation(unseen)[: len(dataset.splits.heldout)]
-            model, part = self._read(folder / "model.safetensors", run, dataset), applying.Part(ids, forget, np.sort(heldout))
+            unseen = np.setdiff1d(known, np.concatenate([ids, run.gone]))
+            heldout = np.sort(np.random.default_rng(seeds.derive("shadow-heldout", k)).permutation(unseen)[: len(splits.heldout)])
             # One seed for all would make what it draws, such as first weights, a mark of having been unlearned.
-            own = replace(run, seed=seeds.derive("shadow", run.seed, k))
-            found = applying.apply(model, dataset, own, part, declared, without_curves(progress), targets)
-            done[k] = training.predict(found.model, dataset.inputs, device)
+            model, seed = self._read(folder / "model.safetensors", run, dataset), lambda base, k=k: seeds.derive("shadow", base, k)
+            done[k] = all_requests(model, ids, heldout, seed, progress)
         again, more = [], len(loaded.retrained) // 2
         for k in range(more if more >= LEAST else 0):  # fewer say nothing
             progress = reporter.stage(f"running the method with seed {k + 1}", 0.8 + 0.15 * k / more, 0.8 + 0.15 * (k + 1) / more)
-            other = replace(run, seed=seeds.derive("again", run.seed, k))
-            part = applying.Part.of(dataset, run)
-            found = applying.apply(loaded.original.model, dataset, other, part, declared, without_curves(progress), targets)
-            again.append(training.predict(found.model, dataset.inputs, device))
+            seed = lambda base, k=k: seeds.derive("again", base, k)  # noqa: E731
+            again.append(all_requests(loaded.original.model, splits.train, splits.heldout, seed, progress))
         return replace(half, unlearned=done, again=np.stack(again) if again else None)
 
     # models ----------------------------------------------------------------------------------
@@ -191,9 +206,22 @@ class Pipeline:
                 "Open the dataset again and choose the instances anew.",
             )
         self.runs[spec.key] = Loaded(spec, dataset, member, original.layout())
+        for request in spec.requests[:-1]:
+            before, seconds = self._after(request, dataset)
+            self.runs[spec.key].earlier.append(before)
+            self.runs[spec.key].spent.append(seconds)
         while len(self.runs) > 2:
             self.runs.popitem(last=False)
         return self.runs[spec.key]
+
+    def _after(self, request: RunSpec, dataset: Dataset) -> tuple[Member, float]:
+        """The stored model of an earlier request, and the seconds that its method took. Raises BadInput if it was deleted."""
+        folder = self.store.place("runs", request.key)
+        if not (folder / "run.json").exists():
+            raise BadInput("parent", "the run that this one goes on from is not there any more.", "Run it again, or start from another.")
+        model = self._read(folder / "model.safetensors", request, dataset)
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return Member(model, training.read(model, dataset.inputs, request.device)), facts["timings"]["method"]
 
     def _original(self, spec: RunSpec, reporter: Reporter) -> tuple[Dataset, Member, originals.Original]:
         key = (spec.original.key, choose(spec.device))
@@ -215,7 +243,7 @@ class Pipeline:
         folder = self.store.place("retrained", key)
         if not folder.exists():
             passed = stopwatch(spec.device)
-            retain = np.setdiff1d(dataset.splits.train, spec.forget)
+            retain = np.setdiff1d(dataset.splits.train, spec.gone)
             model = applying.from_scratch(spec, dataset, retain, seeds.derive("retrained", k), progress)
             self._keep_retrained(spec, k, model, passed())
         model = self._read(folder / "model.safetensors", spec, dataset)
@@ -237,7 +265,7 @@ class Pipeline:
         return [k for k in range(spec.retrains) if not self.store.place("retrained", f"{spec.retrain_key}-{k}").exists()]
 
     def _plan(self, spec: RunSpec, dataset: Dataset, count: int) -> ensemble.Plan:
-        subsets = [np.setdiff1d(dataset.splits.train, spec.forget)] * count
+        subsets = [np.setdiff1d(dataset.splits.train, spec.gone)] * count
         return ensemble.plan(models.info(spec.original.model), dataset, spec.original.model_params, subsets, spec.device)
 
     def _train_together(self, spec: RunSpec, dataset: Dataset, reporter: Reporter) -> None:
@@ -248,7 +276,7 @@ class Pipeline:
         info, params = models.info(spec.original.model), spec.original.model_params
         plan = self._plan(spec, dataset, len(missing))
         ensemble.train_many(
-            info, dataset, params, [np.setdiff1d(dataset.splits.train, spec.forget)] * len(missing),
+            info, dataset, params, [np.setdiff1d(dataset.splits.train, spec.gone)] * len(missing),
             [seeds.derive("retrained", k) for k in missing],
             spec.device,
             reporter.stage(f"retraining {len(missing)} models {plan.words}", 1 - len(missing) / spec.retrains, 0.9),
@@ -309,7 +337,7 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         modality=dataset.modality,
         inputs=dataset.inputs,
         splits=dataset.splits,
-        forget=np.array(loaded.spec.forget),
+        forget=np.array(loaded.spec.gone),
         original=loaded.original.outputs,
         unlearned=loaded.unlearned.outputs if loaded.unlearned else None,
         retrained=[member.outputs for member in loaded.retrained],
@@ -318,15 +346,17 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         layout=loaded.layout,
         seed=loaded.spec.seed,
         seconds=seconds,
-        settings={"retrains": loaded.spec.retrains, "goal": methods.info(loaded.spec.method).goal},
+        settings={"retrains": loaded.spec.retrains, "goal": methods.info(loaded.spec.method).goal, "spent": loaded.spent},
         relearn=relearn,
+        requests=[np.array(request.forget) for request in loaded.spec.requests],
+        earlier=[member.outputs for member in loaded.earlier],
         memo=loaded.memo,
     )
     return subject
 
 
 def _whole_classes(loaded: Loaded) -> Iterator[str]:
-    labels, forget = loaded.dataset.labels, np.array(loaded.spec.forget)
+    labels, forget = loaded.dataset.labels, np.array(loaded.spec.gone)
     retain = np.setdiff1d(loaded.dataset.splits.train, forget)
     for label in np.unique(labels[forget]):
         if not (labels[retain] == label).any():
@@ -339,7 +369,7 @@ def _whole_classes(loaded: Loaded) -> Iterator[str]:
 
 def _unchanged(loaded: Loaded, declared: methods.Method) -> Iterator[str]:
     forget = np.array(loaded.spec.forget)
-    before, after = (np.exp(log_softmax(m.outputs.logits[forget])) for m in (loaded.original, loaded.unlearned))
+    before, after = (np.exp(log_softmax(m.outputs.logits[forget])) for m in (loaded.before, loaded.unlearned))
     moved = float(np.abs(after - before).max())
     if moved < UNCHANGED and "train" not in declared.needs:
         yield (

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import operator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from unlearn_core import data, evidence, methods, models, projection
@@ -15,10 +15,12 @@ from unlearn_core.errors import BadInput
 from unlearn_core.models import pool
 from unlearn_core.models.base import RECIPE_VERSION
 from unlearn_core.params import resolve
+from unlearn_core.runs import tuning
 
 MAX_RETRAINS = 64
 MAX_SHADOWS = 512
 MAX_SEED = 2**31 - 1
+MAX_REQUESTS = 50
 
 
 def canonical(value: Any) -> str:
@@ -79,7 +81,11 @@ class OriginalSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One unlearning request with the evidence asked for. `forget` is sorted."""
+    """One unlearning request with the evidence asked for. `forget` is sorted.
+
+    parent: the earlier request whose model this one goes on from, None for the original. The evidence of such a run is about all
+    instances that were forgotten so far.
+    """
 
     original: OriginalSpec
     dataset_hash: str
@@ -91,16 +97,32 @@ class RunSpec:
     retrains: int
     device: str
     evidence: dict[str, int] = field(default_factory=dict)
+    parent: RunSpec | None = None
 
     @property
     def key(self) -> str:
-        return digest("run", asdict(self))
+        return digest("run", self.to_dict())
+
+    @property
+    def requests(self) -> tuple[RunSpec, ...]:
+        """All requests from the first to this one."""
+        return (*(self.parent.requests if self.parent else ()), self)
+
+    @property
+    def earlier(self) -> tuple[int, ...]:
+        """Sorted ids that earlier requests forgot."""
+        return self.parent.gone if self.parent else ()
+
+    @property
+    def gone(self) -> tuple[int, ...]:
+        """Sorted ids that this request and all earlier ones forgot."""
+        return tuple(sorted((*self.earlier, *self.forget)))
 
     @property
     def retrain_key(self) -> str:
-        """Key of the retrained reference models: shared by every method and seed on the same forget set."""
+        """Key of the retrained reference models: shared by every method, seed and order of requests that forget the same instances."""
         same = asdict(self.original) | {"seed": None, "layout_version": None, "device": self.device}
-        return digest("retrained", [same, self.dataset_hash, list(self.forget)])
+        return digest("retrained", [same, self.dataset_hash, list(self.gone)])
 
     @staticmethod
     def make(
@@ -114,6 +136,7 @@ class RunSpec:
         seed: int = 0,
         retrains: int = 3,
         device: str = "cpu",
+        parent: RunSpec | None = None,
     ) -> RunSpec:
         """Check and complete a request. train: ids of the training split; total: instances in the dataset.
 
@@ -126,29 +149,38 @@ class RunSpec:
                 f"{declared.title} does not work on the model {original.model}.",
                 f"Open the model {' or '.join(declared.models)}, or choose another method.",
             )
-        ids = check_ids(forget, train, total)
+        if parent and (parent.original, parent.dataset_hash) != (original, dataset_hash):
+            raise BadInput("parent", "that run started from another original.", "Open its original first, or start from this one.")
+        if parent and len(parent.requests) >= MAX_REQUESTS:
+            raise BadInput("parent", f"{MAX_REQUESTS} requests in a row are the most.", "Forget all instances at once from the original.")
+        ids = check_ids(forget, train, total, gone=parent.gone if parent else ())
         given = dict(params or {})
         if "alpha" in given and not declared.alpha:
             raise BadInput("alpha", f"{method} has no strength control.", "Leave alpha out, or choose another method.")
+        complete = resolve(declared.params, given, declared.name)
         return RunSpec(
             original=original,
             dataset_hash=dataset_hash,
             forget=tuple(sorted(ids)),
             method=declared.name,
             method_version=declared.version,
-            params=resolve(declared.params, given, declared.name),
+            params=complete,
             seed=_whole("seed", seed, MAX_SEED),
             retrains=_whole("retrains", retrains, MAX_RETRAINS),
             device=device,
-            evidence={name: module.version for name, module in evidence.registry().items()},
+            evidence={name: module.version for name, module in evidence.registry().items()} | tuning.version(complete),
+            parent=parent,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"forget": list(self.forget)}
+        """Without a parent where there is none, so that the key of a first request does not depend on there being later ones."""
+        told = {name: value for name, value in asdict(replace(self, parent=None)).items() if name != "parent"}
+        return told | {"forget": list(self.forget)} | ({"parent": self.parent.to_dict()} if self.parent else {})
 
     @staticmethod
     def from_dict(raw: dict[str, Any]) -> RunSpec:
-        return RunSpec(**(raw | {"original": OriginalSpec.from_dict(raw["original"]), "forget": tuple(raw["forget"])}))
+        made = {"original": OriginalSpec.from_dict(raw["original"]), "forget": tuple(raw["forget"])}
+        return RunSpec(**(raw | made | ({"parent": RunSpec.from_dict(raw["parent"])} if raw.get("parent") else {})))
 
 
 @dataclass(frozen=True)

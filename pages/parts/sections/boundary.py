@@ -44,7 +44,7 @@ def regions(run: Run, found: Original, names: tuple[str, ...]) -> None:
     block(
         run,
         "boundary.region_change",
-        boundary_figures.regions(run.views["regions"], inputs, labels, found.ids, np.array(run.spec.forget), names, wrong),
+        boundary_figures.regions(run.views["regions"], inputs, labels, found.ids, np.array(run.spec.gone), names, wrong),
     )
 
 
@@ -54,7 +54,7 @@ def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
         st.caption(
             "A plane through a forgotten instance (first), one like it and one of a rival class shows exactly how the boundary between them moved."
         )
-        default = [int(i) for i in views["plane"]["corner_ids"]] if "plane" in views else [*run.spec.forget[:1], *found.ids[:2].tolist()]
+        default = [int(i) for i in views["plane"]["corner_ids"]] if "plane" in views else [*run.spec.gone[:1], *found.ids[:2].tolist()]
         columns = st.columns([1, 1, 1, 1], vertical_alignment="bottom")
         ids = [
             columns[k].number_input(f"Instance {k + 1}", 0, found.meta["total"] - 1, default[k], key=f"plane.{run.key}.{k}")

@@ -179,7 +179,7 @@ def _in_words(view: dict[str, np.ndarray], at: int) -> list[str]:
 
 def _frame(run: Run, found: Original, view: dict[str, np.ndarray], more: pd.DataFrame | None) -> pd.DataFrame:
     """One row an instance, the most told apart first, with all numbers and what `more` adds by id."""
-    gone = set(run.spec.forget)
+    gone = set(run.spec.gone)
     frame = numbers(view, "ids").rename(columns={"ids": "id"})
     frame["label"] = np.array(found.meta["class_names"])[view["label"]]
     near = [next((int(i) for i in found.arrays["neighbours"][found.row_of[i]] if int(i) not in gone), None) for i in view["ids"].tolist()]

@@ -23,13 +23,10 @@ def draw(run: Run, found: Original) -> None:
         st.markdown("##### Kept neighbours, instance by instance")
         st.caption("Left half: the unlearned model. Right half: the retrained models.")
         view = run.views["kept"]
-        data = by_id(
-            {name: array for name, array in view.items() if name != "probe"}
-            | {"group": np.array(structure_figures.GROUP_NAMES)[view["group"]]}
-        )
-        chart(run, "kept", structure_figures.kept_by_group(view), "Kept neighbours of single instances by group", data)
+        chart(run, "kept", structure_figures.kept_by_group(view), "Kept neighbours of single instances by group", _instances(view))
     if found.sprite and "neighbours" in run.views:
         _neighbours(run, found)
+    _stakes(run)
     if "relations" in run.views:
         block(
             run,
@@ -45,12 +42,27 @@ def draw(run: Run, found: Original) -> None:
         block(run, "structure.cka", view and structure_figures.layer_similarity(view), data=view and numbers(view, "layers"))
     with right:
         block(run, "structure.cka_to_retrained", _rows(run, "structure.cka_to_retrained", "debiased CKA"))
-    for family, unit in (
-        ("structure.knn_overlap_to_retrained", "share of neighbours"),
-        ("structure.residual_similarity", "0 as after retraining, 1 unchanged"),
-        ("structure.preservation", "1 = as two retrained models"),
-    ):
-        block(run, family, _rows(run, family, unit))
+    block(run, "structure.knn_overlap_to_retrained", _rows(run, "structure.knn_overlap_to_retrained", "share of neighbours"))
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "structure.residual_similarity", _layers(run, "structure.residual_similarity", "0 as after retraining, 1 unchanged"))
+    with right:
+        block(run, "structure.preservation", _layers(run, "structure.preservation", "0 = chance, 1 = as two retrained models"))
+
+
+def _stakes(run: Run) -> None:
+    """Drift from the class centres: by layer, and instance by instance in the last one."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        block(run, "structure.stake_drift", _layers(run, "structure.stake_drift", "mean difference of cosines"))
+    with right:
+        if "stakes" in run.views:
+            st.markdown("##### Drift from the stakes, instance by instance")
+            st.caption("In the last layer, the features. Left half: the unlearned model. Right half: the retrained models.")
+            view = run.views["stakes"]
+            chart(run, "stakes", structure_figures.drift_by_group(view), "Drift of single instances by group", _instances(view))
+    close = "structure.stake_drift_to_retrained"
+    block(run, close, _layers(run, close, "mean difference of cosines"))
 
 
 def _neighbours(run: Run, found: Original) -> None:
@@ -66,6 +78,18 @@ def _neighbours(run: Run, found: Original) -> None:
         columns[1].image(thumbnail(found, instance), width=48, caption=f"{instance}", alt=f"forgotten instance {instance}")
         for column, i in zip(columns[2:], ids, strict=True):
             column.image(thumbnail(found, i), width=40, caption=f"{i}" if i in before else f"new: {i}", alt=f"neighbour {i}")
+
+
+def _instances(view: dict[str, np.ndarray]) -> pd.DataFrame:
+    """A view of single instances as a table, their groups in words."""
+    named = {name: array for name, array in view.items() if name != "probe"}
+    return by_id(named | {"group": np.array(structure_figures.GROUP_NAMES)[view["group"]]})
+
+
+def _layers(run: Run, family: str, unit: str):
+    measures = run.family(family)
+    known = any(m.unlearned is not None for m in measures)
+    return structure_figures.layer_rows(measures, x=unit, null="two retrained models") if known else None
 
 
 def _rows(run: Run, family: str, unit: str):
