@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import frame, results
+from pages.parts import frame, results, scenarios
 from pages.parts.backend import original
 from pages.parts.sections import boundary
 from pages.parts.state import studio
@@ -60,6 +60,13 @@ if run and found:
     left, right = st.columns(2)
     left.markdown("**What it cost**\n" + "\n".join(f"- {s}" for s in said.cost))
     right.markdown("**How sure we are**\n" + "\n".join(f"- {s}" for s in said.sure))
+
+st.subheader("Scenarios whose right answer is known", divider="gray", anchor=False)
+st.markdown(
+    "Something was planted in the data, so that what to forget, and what a model without it does, is no question of opinion. One click plants, trains "
+    "and chooses; then unlearn, and look whether the planted thing is gone."
+)
+scenarios.cards(state)
 
 st.subheader("Where to begin", divider="gray", anchor=False)
 for column, (who, text) in zip(st.columns(3), READERS, strict=True):

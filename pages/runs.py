@@ -6,8 +6,8 @@ import streamlit as st
 from pages.parts import comparing, frame, results
 from pages.parts.backend import backend
 from pages.parts.plain import plain
-from pages.parts.state import readable
-from unlearn_core import methods
+from pages.parts.state import readable, run_spec
+from unlearn_core import data, methods
 from unlearn_core.errors import BadInput
 from unlearn_core.runs import api
 from unlearn_core.runs.spec import RunSpec
@@ -29,7 +29,7 @@ def row(job: Job, spec: RunSpec | None) -> dict:
     return {
         "state": state if spec else "made by another version",
         "made": pd.Timestamp(job.created, unit="s", tz="UTC"),
-        "dataset": spec and spec.original.dataset,
+        "dataset": spec and data.title(spec.original.dataset, spec.original.dataset_params),
         "model": spec and spec.original.model,
         "method": spec and methods.info(spec.method).title,
         "α": "" if alpha is None else str(alpha),
@@ -45,11 +45,16 @@ def row(job: Job, spec: RunSpec | None) -> dict:
 def delete(keys: list[str]) -> None:
     """Later requests go first, since they need the earlier ones."""
     store = backend().store
-    for key in sorted(keys, key=lambda key: len(api.going_on(store, key))):
+    for key in sorted(keys, key=_requests, reverse=True):
         try:
             api.delete_run(store, key)
         except BadInput as error:
             st.session_state["runs.refused"] = str(error)
+
+
+def _requests(key: str) -> int:
+    spec = run_spec(key)
+    return len(spec.requests) if spec else 0
 
 
 st.title("Runs", anchor=False)

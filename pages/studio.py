@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from pages.parts import frame, gallery, mapping, opening, results, selecting, unlearning
+from pages.parts import frame, gallery, mapping, opening, results, scenarios, selecting, unlearning
 from pages.parts.picker import pick, take
+from pages.parts.plain import plain
 from pages.parts.state import Studio, studio
 from unlearn_core.runs.originals import Original
 
@@ -65,7 +66,8 @@ with st.sidebar:
     opening.device_field()
 found = opening.opened(state)
 if found:
-    st.subheader(found.meta["title"], divider="gray")
+    st.subheader(plain(found.meta["title"]), divider="gray")
+    scenarios.preselect(state, found)
     select_and_unlearn(state, found)
     if state.run:
         results.show(state, found)

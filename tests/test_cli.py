@@ -1,15 +1,18 @@
 """The command line: what it prints where, and that bad input ends in one sentence."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unlearn_core import data, evidence, methods, models
 from unlearn_core.__main__ import main
+from unlearn_core.data import importing, own
 from unlearn_core.data.forget import ForgetSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -300,3 +303,18 @@ def test_the_library_in_three_lines(store, small):
     assert uc.Run is type(run) and uc.Store is type(store)
     with pytest.raises(AttributeError):
         uc.nothing  # noqa: B018
+
+
+def test_imported_data_is_found_in_the_store_that_was_named(capsys, monkeypatch, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    text = "a,b,label\n" + "".join(f"{a},{b},{i % 2}\n" for i, (a, b) in enumerate(rows))
+    with monkeypatch.context() as patch:
+        patch.setenv("UNLEARN_STORE", str(tmp_path / "there"))
+        key = own.save(importing.read(text.encode(), "points.csv")).key
+    before = dict(os.environ)
+    given = ["--dataset", "own_points", "--dataset-param", f"key={key}", "--model-param", "epochs=2", "--forget", "random:3"]
+    given += ["--method", "finetune", "--retrains", "0"]
+    status, out, err = call(capsys, "run", *given, "--store", tmp_path / "there")
+    assert status == 0 and "3 training instances of points" in out, err
+    assert call(capsys, "run", *given, "--store", tmp_path / "elsewhere")[0] == 2
+    assert dict(os.environ) == before

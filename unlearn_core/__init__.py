@@ -5,7 +5,13 @@
 >>> run.measure("utility.accuracy.forget")
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# Read when torch is loaded. Threads that spin while they wait for each other stall as soon as another program needs a core: with a busy
+# machine one epoch of a convolutional network took ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str):

@@ -1,10 +1,13 @@
-"""The command line: `python -m unlearn_core list|cards|run|tune|bench|app`."""
+"""The command line: `python -m unlearn_core list|cards|run|tune|bench|anchors|app`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -23,11 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
     _add_run(commands)
     _add_tune(commands)
     _add_bench(commands)
+    _add_anchors(commands)
     app = commands.add_parser("app", help="start the dashboard (sets everything up on the first start)")
     app.add_argument("streamlit", nargs="*", help="options handed on to Streamlit, after --")
     given = parser.parse_args(arguments)
     try:
-        return {"list": _list, "cards": _cards, "run": _run, "tune": _tune, "bench": _bench, "app": _app}[given.command](given)
+        with _in_store(getattr(given, "store", None)):
+            known = {"list": _list, "cards": _cards, "run": _run, "tune": _tune, "bench": _bench, "anchors": _anchors, "app": _app}
+            return known[given.command](given)
     except BadInput as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -39,6 +45,21 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+@contextmanager
+def _in_store(folder: str | None) -> Iterator[None]:
+    """While a command runs, `folder` is the store for everything that asks the environment, such as imported data."""
+    before = os.environ.get("UNLEARN_STORE")
+    if folder:
+        os.environ["UNLEARN_STORE"] = folder
+    try:
+        yield
+    finally:
+        if folder and before is None:
+            del os.environ["UNLEARN_STORE"]
+        elif folder:
+            os.environ["UNLEARN_STORE"] = before
 
 
 def _add_list(commands: Any) -> None:
@@ -84,6 +105,23 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
     bench.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
     bench.add_argument("--json", action="store_true", help="one JSON list on stdout")
+
+
+def _add_anchors(commands: Any) -> None:
+    anchors = commands.add_parser("anchors", help="embed what a dataset's classes are called or look like with a pretrained text encoder")
+    anchors.add_argument("--dataset", required=True)
+    anchors.add_argument("--encoder", default="all-MiniLM-L6-v2", help="name or folder of a sentence encoder (needs sentence-transformers)")
+
+
+def _anchors(given: argparse.Namespace) -> int:
+    from unlearn_core import data
+    from unlearn_core.data.anchors import embed
+    from unlearn_core.params import resolve
+
+    info = data.info(given.dataset)
+    loaded = data.load(info.name, resolve(info.params, {}, info.name))
+    print(embed(info.name, loaded.class_names, given.encoder))
+    return 0
 
 
 def _list(given: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ class Param:
     `auto` is the plain-words rule that applies when the value is "auto"; without it, "auto" is refused.
     `manual` is a sensible value to start from when a person sets an automatic parameter by hand.
     `default` is the value used when nothing is given and may be "auto".
+    `later` marks a parameter that joined after keys were given out: at its default it stays out of what is kept, so that they still hold.
     A method's strength `alpha` with two bounds may also be "search": the best of its `trials` is then found by trying them.
     """
 
@@ -37,6 +38,7 @@ class Param:
     manual: Any = None
     title: str = ""
     advanced: bool = False
+    later: bool = False
 
     @property
     def label(self) -> str:
@@ -120,7 +122,7 @@ class Param:
 
 
 def resolve(declared: Iterable[Param], given: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Return every declared parameter with its parsed value, defaults filled in.
+    """Return every declared parameter with its parsed value, defaults filled in; of those that came `later` only what is not the default.
 
     Raises BadInput for an unknown name or a value outside the declaration. `owner` names whose
     parameters these are in that message.
@@ -130,4 +132,5 @@ def resolve(declared: Iterable[Param], given: Mapping[str, Any], owner: str) -> 
     if unknown:
         known = ", ".join(param.name for param in declared) or "none"
         raise BadInput(sorted(unknown)[0], f"{owner} has no such parameter.", f"Known parameters: {known}.")
-    return {param.name: param.parse(given.get(param.name, param.default)) for param in declared}
+    parsed = {param.name: param.parse(given.get(param.name, param.default)) for param in declared}
+    return {param.name: parsed[param.name] for param in declared if not (param.later and parsed[param.name] == param.default)}

@@ -38,9 +38,9 @@ def summary(run: Run) -> Summary:
 def _forgotten(run: Run) -> list[str]:
     spec, method = run.spec, methods.info(run.spec.method)
     strength = run.chosen.get("alpha", spec.params.get("alpha"))
-    how = f"{method.title}, α = {strength:g}" if isinstance(strength, (int, float)) else method.title
+    how = f"{method.title}, α = {strength:.4g}" if isinstance(strength, (int, float)) else method.title
     count = len(spec.forget)
-    what = f"{count:,} training instance{'s' if count != 1 else ''} of {data.info(spec.original.dataset).title}"
+    what = f"{count:,} training instance{'s' if count != 1 else ''} of {data.title(spec.original.dataset, spec.original.dataset_params)}"
     ids = ", ".join(map(str, spec.forget[:NAMED])) + (f" and {count - NAMED} more" if count > NAMED else "")
     asked = f"{how} was asked to make the model ({models.info(spec.original.model).title}) forget {what} (ids {ids})."
     return [asked, *_together(spec), *goal(run), *instances(run), *run.notes]
@@ -48,14 +48,20 @@ def _forgotten(run: Run) -> list[str]:
 
 def goal(run: Run) -> list[str]:
     """What a method that aims at wrong answers did, beside what retraining gives; nothing for methods that undo."""
-    found = _find(run, "utility.accuracy.forget")
+    # After other requests only the last one's instances are what this method aimed at.
+    found = _find(run, f"requests.accuracy.request:{len(run.spec.requests)}" if run.spec.parent else "utility.accuracy.forget")
     if methods.info(run.spec.method).goal == "undo" or found is None or found.unlearned is None:
         return []
     beside = f"; models trained without them score {found.retrained.mean:.0%}" if found.retrained else ""
     return [
-        f"This method drives accuracy on the points down ({found.original:.0%} before, {found.unlearned:.0%} now){beside}. "
+        f"This method drives accuracy on the points down ({found.original:.0%} {before(run)}, {found.unlearned:.0%} now){beside}. "
         "If they shall be as if never seen, choose a method that undoes."
     ]
+
+
+def before(run: Run) -> str:
+    """When the original's value was true."""
+    return "in the original" if run.spec.parent else "before"
 
 
 def _together(spec: RunSpec) -> list[str]:
@@ -70,16 +76,17 @@ def _together(spec: RunSpec) -> list[str]:
 
 def _cost(run: Run) -> list[str]:
     method, retrained = run.timings["method"], run.timings["retrained"]
-    said = [f"The method took {seconds(method)}."]
+    took = f"The method took {seconds(method)}" + (" for this last request" if run.spec.parent else "")
+    said = [f"{took}."]
     if retrained and run.spec.method != "retrain":
         mean = float(np.mean(retrained))
-        said = [f"The method took {seconds(method)}, one retraining {seconds(mean)} ({method / mean:.0%} of it)."]
+        said = [f"{took}, one retraining {seconds(mean)} ({method / mean:.0%} of it)."]
         if method > max(retrained):
             said.append("Retraining was the cheaper way here, and it is exact: prefer it.")
     for group, name in (("retain", "the instances that stay"), ("test", "test instances")):
         found = _find(run, f"utility.accuracy.{group}")
         if found and found.original is not None and found.unlearned is not None:
-            said.append(f"Accuracy on {name}: {found.original:.1%} before, {found.unlearned:.1%} after{_beside(found)}.")
+            said.append(f"Accuracy on {name}: {found.original:.1%} {before(run)}, {found.unlearned:.1%} after{_beside(found)}.")
     return said
 
 
@@ -194,6 +201,10 @@ def _limits(run: Run) -> list[str]:
     ]
     if method.goal == "misclassify":
         said.append("This method aims at wrong answers on the forgotten instances, which is not what retraining gives.")
+    if len({methods.info(request.method).goal for request in run.spec.requests}) > 1:
+        said.append(
+            "Some requests aimed at wrong answers and others at being as if never seen; values of all instances together mix the two."
+        )
     if run.spec.method != "retrain":
         said.append(f"Known limit of {method.title}: {method.limits}")
     return said

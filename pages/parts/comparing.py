@@ -59,7 +59,7 @@ def compare(first: Run, second: Run) -> None:
 
 def label(run: Run, letter: str) -> str:
     alpha = run.chosen.get("alpha", run.spec.params.get("alpha"))
-    strength = f", α = {alpha:g}" if isinstance(alpha, (int, float)) else ""
+    strength = f", α = {alpha:.4g}" if isinstance(alpha, (int, float)) else ""
     return f"{letter}: {methods.info(run.spec.method).title}{strength}, seed {run.spec.seed}"
 
 

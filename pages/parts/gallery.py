@@ -11,7 +11,8 @@ import streamlit as st
 from PIL import Image
 
 from pages.parts.backend import backend, original
-from pages.parts.mapping import captions
+from pages.parts.mapping import captions, snippet
+from pages.parts.plain import plain
 from pages.parts.selecting import fitting, table, telling
 from pages.parts.state import Studio
 from unlearn_core.errors import BadInput
@@ -20,6 +21,7 @@ from unlearn_core.runs.originals import Original
 
 SHOWN = 20
 COLUMNS = 5
+LONGEST = 400  # characters of a text or row
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -76,20 +78,24 @@ def _instances(state: Studio, found: Original) -> None:
         with columns[position % len(columns)]:
             if found.sprite:
                 st.image(thumbnail(found, i), width="stretch", alt=line)
+                _remove(state, i, line)
             else:
-                st.caption(f"{line}  \n{_cut(found.texts[found.row_of[i]])}")
-            st.button(
-                f"{i}",
-                key=f"remove.{i}",
-                help=f"Remove {line}",
-                icon=":material/close:",
-                type="tertiary",
-                on_click=lambda i=i: state.choose(state.forget.remove([i])),
-            )
+                with st.container(gap="xxsmall"):
+                    with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
+                        st.caption(plain(line))
+                        _remove(state, i, line)
+                    st.markdown(plain(snippet(found.texts[found.row_of[i]], LONGEST)))
 
 
-def _cut(text: str, most: int = 90) -> str:
-    return text if len(text) <= most else text[:most].rsplit(",", 1)[0] + ", …"
+def _remove(state: Studio, instance: int, line: str) -> None:
+    st.button(
+        f"{instance}",
+        key=f"remove.{instance}",
+        help=f"Remove {plain(line)}",
+        icon=":material/close:",
+        type="tertiary",
+        on_click=lambda: state.choose(state.forget.remove([instance])),
+    )
 
 
 def _keeping(state: Studio, found: Original) -> None:

@@ -53,15 +53,15 @@ def _restart(key: str, again: Callable[[], object]) -> None:
 
 
 def _running(job: Job, waiting_for: str, curves: bool) -> None:
-    bar, stop = st.columns([3, 1], vertical_alignment="center")
+    place = st.container(horizontal=True, wrap=False, vertical_alignment="center")
     ahead = "waiting for its turn" if job.status == "queued" else job.stage or "starting"
-    bar.progress(min(max(job.fraction, 0.0), 1.0), text=f"{waiting_for.capitalize()}: {ahead}")
+    place.progress(min(max(job.fraction, 0.0), 1.0), text=f"{waiting_for[:1].upper()}{waiting_for[1:]}: {ahead}")
     asked = job.cancel is not None
-    stop.button(
+    place.button(
         "Ending …" if asked else "Cancel",
         key=f"cancel.{job.key}",
         disabled=asked,
-        width="stretch",
+        width="content",
         on_click=backend().store.cancel,
         args=(job.key,),
     )

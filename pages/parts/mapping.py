@@ -17,14 +17,15 @@ from unlearn_core.runs.originals import Original
 
 COLOURS = ("class", "predicted class", "correct or not", "loss", "confidence", "selected")
 LAYOUTS = {"umap": "UMAP", "pca": "PCA (instant, linear)", "input": "the points' own coordinates"}
-TEXT_LINES = 10
+TEXT_LINES = 12
+SNIPPET = 280  # characters of a text beside the pointer
 
 
 def points(found: Original, layout: str, colour: str, forget: ForgetSet, gone: tuple[int, ...] = ()) -> Points:
     """The picker's points; only "selected" depends on the chosen set, everything else is kept. gone: ids that earlier requests forgot."""
     chosen = forget.ids if colour == "selected" else ()
     pool = pooling.table(found) if colour in pooling.COLUMNS.values() else None
-    return _points(found.key, layout, colour, chosen, pool and pool.key, gone)
+    return _points(found.key, layout, colour, chosen, pool and pool.key, hash(gone), gone)
 
 
 def colours(found: Original) -> list[str]:
@@ -33,7 +34,8 @@ def colours(found: Original) -> list[str]:
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: str | None, gone: tuple[int, ...]) -> Points:
+def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: str | None, mark: int, _gone: tuple[int, ...]) -> Points:
+    """mark: stands for `_gone`, since hashing tens of thousands of ids on every rerun takes a while here."""
     found = original(key)
     xy = found.layout(layout)
     shared = {
@@ -48,7 +50,7 @@ def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: s
         "rows": _rows(key),
     }
     coloured = _by_pool(pool, colour) if pool else _colouring(found, colour, chosen)
-    return Points(**(shared | (_without(coloured, np.isin(found.ids, gone)) if gone else coloured)))
+    return Points(**(shared | (_without(coloured, np.isin(found.ids, _gone)) if _gone else coloured)))
 
 
 def _without(coloured: dict, gone: np.ndarray) -> dict:
@@ -108,11 +110,22 @@ def captions(key: str) -> tuple[str, ...]:
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _rows(key: str) -> tuple[str, ...] | None:
-    texts = original(key).texts
-    if not texts:
+    found = original(key)
+    if not found.texts:
         return None
-    parts = (text.split(", ") for text in texts)
+    if found.meta["modality"] == "text":
+        return tuple(snippet(text, SNIPPET) for text in found.texts)
+    parts = (text.split(", ") for text in found.texts)
     return tuple("\n".join(p[:TEXT_LINES]) + (f"\n… and {len(p) - TEXT_LINES} more" if len(p) > TEXT_LINES else "") for p in parts)
+
+
+def snippet(text: str, most: int) -> str:
+    """The beginning of a text in one line that may wrap, cut between words where they are not too long."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    at = line.rfind(" ", most * 3 // 4, most)
+    return f"{line[: at if at > 0 else most - 1].rstrip(' ,')} …"
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)

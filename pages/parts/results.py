@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts import jobs, pooling, tuning
 from pages.parts.backend import backend
+from pages.parts.plain import plain
 from pages.parts.sections import SECTIONS, shown
 from pages.parts.state import Studio
 from unlearn_core import methods, report
@@ -66,10 +67,10 @@ def show(state: Studio, found: Original) -> None:
     run = api.audited(run, audit) if audit else run
     count, method = len(run.spec.gone), methods.info(run.spec.method)
     several = f" in {len(run.spec.requests)} requests" if run.spec.parent else ""
-    title, further = st.columns([4, 1], vertical_alignment="bottom")
+    title, further = st.columns([3, 1], vertical_alignment="bottom")
     title.subheader(f"What changed: {count:,} instance{'s' if count != 1 else ''}{several}, {method.title}", anchor="what-changed")
     further.button(
-        "Go on from this model",
+        "Go on from here",
         icon=":material/linear_scale:",
         key="go_on",
         width="stretch",
@@ -93,7 +94,7 @@ def summary(run: Run) -> None:
     """What a decision maker reads first."""
     said = report.summary(run)
     parts = (
-        (":material/ink_eraser: What was asked", said.forgotten),
+        (":material/ink_eraser: What was asked", [plain(sentence) for sentence in said.forgotten]),
         (":material/payments: What it cost", said.cost),
         (":material/fact_check: How sure we are", said.sure),
         (":material/policy_alert: What this does not prove", said.limits),

@@ -136,7 +136,8 @@ def _typed(state: Studio, found: Original) -> None:
         typed = dict.fromkeys(parse_ids(text)) if text.strip() else {}
     except BadInput:
         return
-    good = [i for i in typed if i in found.row_of and i not in state.gone]
+    gone = set(state.gone)
+    good = [i for i in typed if i in found.row_of and i not in gone]
     if good and len(good) < len(typed):
         st.caption(f"The model knows {len(good)} of these {len(typed)}; for the others there is nothing to unlearn.")
         st.button(f"Add the {len(good)} that it knows", key="typed.good", on_click=lambda: _add(state, good, "typed"))

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 import streamlit as st
 
 from pages.parts.backend import backend, original
+from pages.parts.plain import plain
 from unlearn_core import data, methods, models
 from unlearn_core.data.forget import ForgetSet, read_forget_set
 from unlearn_core.errors import BadInput
@@ -20,6 +21,7 @@ from unlearn_core.runs.store import Job
 KEY = "studio"
 UNDO_STEPS = 50
 REOPENED = "reopened run"
+ORIGINAL = "original"  # in the address, where the run on screen went on from another
 
 
 @dataclass
@@ -39,11 +41,14 @@ class Studio:
     run: str = ""
     notice: str = ""
     parent: str = ""
+    _before: tuple[str, RunSpec | None] = ("", None)
 
     @property
     def before(self) -> RunSpec | None:
-        """The request that the next one goes on from; None for the original."""
-        return run_spec(self.parent) if self.parent else None
+        """The request that the next one goes on from; None for the original. Read once: a key never means another request."""
+        if self._before[0] != self.parent:
+            self._before = self.parent, run_spec(self.parent) if self.parent else None
+        return self._before[1]
 
     @property
     def gone(self) -> tuple[int, ...]:
@@ -53,13 +58,22 @@ class Studio:
     def go_on(self, key: str) -> None:
         """Let the next request start from this run's model, or from the original (""), with nothing chosen yet."""
         self.parent = key
-        _address("from", key)
         self.past = []
         self._set(ForgetSet())
+        self.tell_start()
+
+    def tell_start(self) -> None:
+        """Where the next request starts, into the address; nothing where the run on screen says it, since a reload then finds it."""
+        shown = run_spec(self.run)
+        said = shown.parent.key if shown and shown.parent else ""
+        _address("from", "" if self.parent == said else self.parent or ORIGINAL)
 
     def choose(self, forget: ForgetSet) -> None:
         """Replace the chosen set, less what is gone; the one before can be brought back by `undo`."""
-        forget = forget.remove(self.gone)
+        left = forget.remove(self.gone)
+        if len(left) < len(forget):
+            st.toast(f"{len(forget) - len(left):,} of them were forgotten already and are left out.", icon=":material/block:")
+        forget = left
         if forget == self.forget:
             return
         self.past = [*self.past[-UNDO_STEPS + 1 :], self.forget]
@@ -67,7 +81,7 @@ class Studio:
 
     def undo(self) -> None:
         if self.past:
-            self._set(self.past.pop())
+            self._set(self.past.pop().remove(self.gone))
 
     def open(self, spec: OriginalSpec) -> None:
         """Switch to another original; ids mean something else there, so the chosen set starts anew and the old one is kept."""
@@ -115,14 +129,16 @@ class Studio:
         about = self.spec.dataset, opened.meta["dataset_hash"]
         if all(row["content"] != self.forget.to_json(*about) for row in store.forget_sets(self.spec.key)):
             store.save_forget_set(secrets.token_hex(8), self.spec.key, name, self.forget.named(name).to_json(*about))
-            self.notice = f"What was chosen ({len(self.forget):,}) is kept as “{name}” among the saved sets of {opened.meta['title']}."
+            self.notice = (
+                f"What was chosen ({len(self.forget):,}) is kept as “{name}” among the saved sets of {plain(opened.meta['title'])}."
+            )
 
 
 def _address(name: str, value: str) -> None:
-    if value:
-        st.query_params[name] = value
-    else:
+    if not value:
         st.query_params.pop(name, None)
+    elif st.query_params.get(name) != value:
+        st.query_params[name] = value
 
 
 def _now() -> str:
@@ -137,11 +153,12 @@ def studio() -> Studio:
     if KEY not in st.session_state:
         st.session_state[KEY] = _from_address()
     found: Studio = st.session_state[KEY]
-    if found.parent and not found.before:  # deleted meanwhile
+    if found.parent and not _ended_well(found.parent):  # deleted meanwhile
         found.parent = ""
-    for name, value in (("run", found.run), ("set", found.token), ("from", found.parent)):  # other pages drop what the address held
-        if value and st.query_params.get(name) != value:
-            st.query_params[name] = value
+    for name, value in (("run", found.run), ("set", found.token)):  # other pages drop what the address held
+        if value:
+            _address(name, value)
+    found.tell_start()
     if found.notice:
         st.toast(found.notice, icon=":material/bookmark:")
         found.notice = ""
@@ -160,6 +177,11 @@ def run_spec(key: str) -> RunSpec | None:
     """What a run was asked to do; None if there is no such run, or none that this version understands."""
     job = backend().store.job(key) if key.isalnum() else None
     return readable(job) if job and job.kind in ("run", "evidence") else None
+
+
+def _ended_well(key: str) -> bool:
+    """Whether there is a run with a model that another request can go on from."""
+    return run_spec(key) is not None and (backend().store.place("runs", key) / "evidence.npz").exists()
 
 
 def readable(job: Job) -> RunSpec | None:
@@ -199,9 +221,11 @@ def _from_address() -> Studio:
                 forget = read_forget_set(kept["content"].encode(), spec.dataset, opened.meta["dataset_hash"])
                 if opened.row_of.keys() >= set(forget.ids):
                     state = Studio(spec, forget, token=token, run=state.run, parent=state.parent)
-    before = run_spec(st.query_params.get("from", ""))
-    if before and before.original.key == state.spec.key:
-        state.parent = before.key
+    start = st.query_params.get("from", "")
+    if start == ORIGINAL:
+        state.parent = ""
+    elif _ended_well(start) and run_spec(start).original.key == state.spec.key:
+        state.parent = start
     state.forget = state.forget.remove(state.gone)
     return state
 

@@ -76,12 +76,11 @@ def _start(state: Studio) -> None:
     before = state.before
     if not before:
         return
-    told, back = st.columns([3, 2], vertical_alignment="center")
-    told.caption(
+    st.caption(
         f":material/linear_scale: Request {len(before.requests) + 1}: goes on from the model of run {state.parent[:8]}, which forgot "
         f"{len(before.gone):,} instances ({methods.info(before.method).title} last)."
     )
-    back.button("Start from the original", key="from.original", width="stretch", on_click=state.go_on, args=("",))
+    st.button("Start from the original", key="from.original", width="stretch", on_click=state.go_on, args=("",))
 
 
 def _submit(state: Studio, found: Original, method: str, params: dict, seed: int, retrains: int) -> None:

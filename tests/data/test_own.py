@@ -117,3 +117,10 @@ def test_nothing_half_done_is_left_when_the_disk_is_full(store, monkeypatch):
     with pytest.raises(OSError):
         own.save(importing.read(*KINDS["own_points"]))
     assert not list(store.iterdir())
+
+
+def test_an_import_is_called_by_its_own_title_as_long_as_it_is_there():
+    kept = own.save(importing.read(TEXTS, "mails.jsonl", Options(text="text", title="My mails")))
+    assert data.title("own_texts", {"key": kept.key}) == "My mails" and data.title("digits", {}) == data.info("digits").title
+    own.delete(kept.key)
+    assert data.title("own_texts", {"key": kept.key}) == data.info("own_texts").title

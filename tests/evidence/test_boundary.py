@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 
 import evidence.subjects as subjects
@@ -323,3 +324,11 @@ def test_without_a_layout_the_map_says_why(digits):
     findings = boundary.compute(subject)
     assert "overview" not in findings.views
     assert all("no map" in m.reason for m in findings.measures if m.family.startswith("boundary.map_"))
+
+
+def test_nothing_is_drawn_between_inputs_that_have_nothing_between_them():
+    """Texts and categories: the mean of two is no input, so the plane says why it is missing."""
+    found = boundary.compute(replace(subjects.make_subject(), blends=False, modality="text"))
+    plane = next(m for m in found.measures if m.id == "boundary.plane_agreement.plane")
+    assert plane.unlearned is None and "no straight line" in plane.reason
+    assert not {"plane", "segment"} & set(found.views)

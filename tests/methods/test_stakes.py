@@ -88,6 +88,21 @@ def test_images_stay_images():
     assert (model.standardise(moved) - model.standardise(x)).flatten(1).norm(dim=1).max() <= 6.001
 
 
+def test_categories_are_never_moved():
+    """Any other number than a code is no category at all, so a moved one would be taken away instead."""
+    from unlearn_core.models.base import Facts
+    from unlearn_core.models.classifier import Classifier
+    from unlearn_core.models.columns import flat
+
+    facts = Facts((3,), 2, categories=(0, 4, 0))
+    columns, width = flat(facts)
+    torch.manual_seed(0)
+    model = Classifier(facts, {"features": columns}, torch.nn.Linear(width, 2))
+    x = torch.tensor([[0.5, 3.0, -1.0], [0.1, 0.0, 2.0]])
+    found = stakes.attack(model, x, torch.tensor([1, 0]), eps=1.0, steps=5, step_size=0.3, generator=generator())
+    assert torch.equal(found[:, 1], x[:, 1]) and (found[:, [0, 2]] != x[:, [0, 2]]).all()
+
+
 def test_proxies_come_from_the_clean_model_and_say_how_many_arrive(wine, trained):
     task = task_of(wine, trained[0], proxies=7)
     inputs, labels = stakes.proxies(task, generator(), structguard.FAR)

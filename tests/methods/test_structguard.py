@@ -11,6 +11,7 @@ from methods.support import apply, original, same
 from methods.test_stakes import task_of
 
 from unlearn_core import data, methods
+from unlearn_core.data.choose import draw
 from unlearn_core.errors import BadInput
 from unlearn_core.methods import nabla_tau, stakes, structguard, structure_undo
 from unlearn_core.models import training
@@ -147,6 +148,44 @@ def test_the_projector_stays_only_if_asked(wine, trained):
     assert not torch.equal(kept(x), kept.head(kept.unprojected(x)))
 
 
+def with_projector(trained, seed=0):
+    """The model with a projector that an earlier request left, far from the identity, in float64."""
+    from unlearn_core.models.classifier import Projector
+
+    model = copy.deepcopy(trained[0]).double()
+    width = model.head.weight.shape[1]
+    model.projector = Projector(width, width).double().eval()
+    draws = torch.Generator().manual_seed(seed)
+    model.projector.outer.weight.data = 0.3 * torch.randn(width, width, generator=draws, dtype=torch.float64)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["without", "dropped"])
+def test_a_projector_of_an_earlier_request_is_part_of_the_model(wine, trained, kind):
+    """The first step goes down the gradient of what the model with its projector answers, so the projector moves too."""
+    task = task_of(wine, with_projector(trained), anchors="none", epochs=1, batch=4096, lr=0.3, deletion="all", projector=kind, **FEW)
+    task = replace(task, x=task.x.double())
+    start = copy.deepcopy(task.model)
+    inputs, labels = stakes.proxies(replace(task, model=start, chosen={}), torch.Generator().manual_seed(task.seed), structguard.NEAR)
+    found = structguard.run(task)
+    x, y = task.x[task.forget], task.y[task.forget]
+    f, p = len(x), len(inputs)
+    loss = f / (f + p) * -F.cross_entropy(start(x), y) + p / (f + p) * F.cross_entropy(start(inputs), labels)
+    (loss + structguard.SPARSITY * stakes.elastic_net(start.head.weight)).backward()
+    for (name, moved), before in zip(found.named_parameters(), start.parameters(), strict=True):
+        # The first step of AdamW is the learning rate against the sign of the gradient.
+        wanted = before - 0.3 * before.grad / (before.grad.abs() + 1e-8)
+        torch.testing.assert_close(moved, wanted, msg=name)
+
+
+def test_a_projector_that_is_kept_is_trained_on(wine, trained):
+    """Started anew it would throw away at once what the earlier request retained through it."""
+    task = task_of(wine, with_projector(trained), anchors="none", epochs=1, batch=4096, lr=1e-6, projector="with", **FEW)
+    before = copy.deepcopy(task.model)
+    task = replace(task, x=task.x.double())
+    torch.testing.assert_close(structguard.run(task)(task.x), before(task.x), atol=1e-3, rtol=0)
+
+
 def test_a_model_of_its_inputs_alone_is_pushed_without_anchors(wine):
     plain = original(wine, "softmax", epochs=3)
     runs = [apply(plain, wine, forget_of(wine), "structguard", anchors=kind, epochs=3, **FEW) for kind in ("prototypes", "none")]
@@ -217,6 +256,43 @@ def test_what_each_variant_may_read(wine, trained):
     assert same(clean, free.run(dirty)) and clean.projector is None
     # the notes and choices reach the pipeline's task
     assert task.chosen["proxies"] == 4 and "acted_steps" in task.chosen and task.notes
+
+
+def test_stand_ins_are_proxies_and_heldout_instances_and_learn_what_the_original_says(wine, trained, monkeypatch):
+    wrong = copy.deepcopy(trained[0])
+    with torch.no_grad():
+        wrong.head.bias[0] += 1e3  # says class 0 of everything, so the labels that are learned cannot be the true ones
+    task = task_of(wine, wrong, method=methods.info("structure_undo_free"), **FEW)
+    task.heldout = torch.as_tensor(wine.splits.heldout)
+    given = []
+    monkeypatch.setattr(structure_undo, "_hold", lambda task, *rest: given.append(task))
+    structure_undo.without_retain(task)
+    found, own = given[0], len(task.forget) + len(task.heldout)
+    assert torch.equal(found.y[found.forget], task.y[task.forget]) and torch.equal(found.x[found.forget], task.x[task.forget])
+    assert torch.equal(found.y[found.heldout], task.y[task.heldout]) and len(task.y[task.heldout].unique()) > 1
+    assert len(found.retain) == 4 * len(task.forget) + len(task.heldout) and found.retain.min() == own
+    assert torch.equal(found.x[-len(task.heldout) :], task.x[task.heldout]) and not found.y[found.retain].any()
+
+
+def test_the_loss_that_it_goes_for_stays_the_originals(wine, trained, monkeypatch):
+    goals, actual = [], nabla_tau.objective
+    monkeypatch.setattr(nabla_tau, "objective", lambda *given: goals.append(given[1]) or actual(*given))
+    apply(trained, wine, forget_of(wine), "structure_undo_free", passes=12)
+    x, y = training.tensors(wine, "cpu")
+    assert len(goals) > 20 and set(goals) == {training.mean_loss(trained[0], x, y, torch.as_tensor(wine.splits.heldout))}
+    goals.clear()
+    apply(trained, wine, forget_of(wine), "structure_undo", passes=12)
+    assert len(set(goals)) > 1
+
+
+def test_undo_without_the_retain_set_keeps_the_rest():
+    dataset = data.load("digits", {"split_seed": 1})
+    trained, forget = original(dataset, "mlp"), draw(dataset.splits.train, 50, 11)
+    x, y = training.tensors(dataset, "cpu")
+    rest, chosen = (torch.as_tensor(ids) for ids in (np.setdiff1d(dataset.splits.train, forget), forget))
+    model = apply(trained, dataset, forget, "structure_undo_free")[0]
+    assert training.accuracy(model, x, y, rest) >= training.accuracy(trained[0], x, y, rest) - 0.03
+    assert training.mean_loss(model, x, y, chosen) > 10 * training.mean_loss(trained[0], x, y, chosen)  # and it did something
 
 
 def test_its_forget_term_is_nabla_taus_and_ends_at_the_heldout_loss(wine, trained, monkeypatch):

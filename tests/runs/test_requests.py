@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unlearn_core import data, models, seeds
+from unlearn_core import data, methods, models, report, seeds
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence.logits import js_divergence, log_softmax
 from unlearn_core.models import storage, training
@@ -137,6 +137,15 @@ def test_the_certificate_counts_all_requests(store):
     assert added.norm() == pytest.approx(weights(alone)["beta"].norm().item(), rel=0.5)  # nearly the same step, from nearly the same model
 
 
+def test_noise_is_drawn_anew_at_every_retraining(store):
+    """Two models with one noise would tell by their difference what the noise hides; the seed of a form stays what it was."""
+    given = {"params": {"epsilon": 1e-3}}
+    first = ask(store, "random:20", "certified", "convex", 0, **given)
+    second = ask(store, "random:20", "certified", "convex", 0, parent=first, **given)
+    assert first.chosen["retrained"] and second.chosen["retrained"] and first.spec.seed == second.spec.seed
+    assert not torch.equal(weights(first)["noise"], weights(second)["noise"])
+
+
 def test_shadows_go_through_all_requests_too(chain, store, monkeypatch):
     second = chain[1].spec
     pool = PoolSpec.make(second.original, second.dataset_hash, 8)
@@ -196,3 +205,80 @@ def test_a_model_that_is_gone_is_told(tmp_path):
     with pytest.raises(BadInput) as refused:
         Pipeline(store).unlearn(second.spec, Reporter())
     assert refused.value.field == "parent"
+
+
+def test_half_of_a_chain_is_never_taken_for_all_of_it(tmp_path):
+    """Asked twice with the earlier model missing, the second time is refused too, and nothing is compared."""
+    store = Store(tmp_path)
+    first = ask(store, "random:3", retrains=0, params={"epochs": 1})
+    second = ask(store, "random:3", parent=first, seed=1, retrains=1, params={"epochs": 1})
+    place = store.place("runs", first.key)
+    place.rename(tmp_path / "elsewhere")
+    pipeline = Pipeline(store)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="not there any more"):
+            pipeline.add_retrained(second.spec, Reporter())
+    (tmp_path / "elsewhere").rename(place)
+    pipeline.add_retrained(second.spec, Reporter())
+    assert len(pipeline.runs[second.key].earlier) == 1
+
+
+@pytest.mark.parametrize("u_lira", [False, True])
+def test_an_earlier_request_of_another_device_is_gone_on_from_here(chain, store, u_lira):
+    """What the machine of that request had, this one need not have: the meta device holds no numbers, so reading with it would fail."""
+    first, second, _ = chain
+    far = replace(first.spec, device="meta")
+    there = store.place("runs", far.key)
+    if not there.exists():
+        there.mkdir()
+        for name in ("model.safetensors", "run.json"):
+            (there / name).write_bytes((first.folder / name).read_bytes())
+    spec, pipeline = replace(second.spec, parent=far), Pipeline(store)
+    if u_lira:
+        pipeline.audit(AuditSpec(spec, PoolSpec.make(spec.original, spec.dataset_hash, 8), True), Reporter())
+        return
+    here, known = load_file(pipeline.unlearn(spec, Reporter()) / "model.safetensors"), weights(second)
+    assert all(torch.equal(here[name], value) for name, value in known.items())
+
+
+def test_sisa_refuses_a_model_whose_checkpoints_know_what_another_method_forgot(store):
+    """Its shards would start from checkpoints that learned those instances: neither exact nor without them."""
+    first = ask(store, "random:3", "finetune", "sisa", 0, params={"epochs": 1})
+    with pytest.raises(BadInput, match="not exact on a model that another method changed") as refused:
+        ask(store, "random:3", "sisa", "sisa", 0, parent=first)
+    assert refused.value.field == "method"
+    again = ask(store, "random:3", "retrain", "sisa", 0)
+    ask(store, "random:3", "sisa", "sisa", 0, parent=again)
+
+
+def test_what_sisa_will_cost_is_said_only_where_its_seed_is_the_originals(store):
+    from unlearn_core.runs import originals
+
+    again = ask(store, "random:3", "retrain", "sisa", 0)
+    exact = ask(store, "random:3", "sisa", "sisa", 0)
+    found = originals.load(store, again.spec.original.key)
+    left = [i for i in found.ids.tolist() if i not in again.spec.gone + exact.spec.gone][:2]
+    assert api.forecast(found, left, "sisa") and api.forecast(found, left, "sisa", exact.spec)
+    assert api.forecast(found, left, "sisa", again.spec) is None
+
+
+def test_another_version_of_a_method_is_not_run_in_its_name(chain, store):
+    spec = replace(chain[0].spec, method_version=0)
+    place = store.place("runs", spec.key)
+    place.mkdir()
+    for file in chain[0].folder.iterdir():
+        (place / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(BadInput, match="another version") as refused:
+        Pipeline(store).audit(AuditSpec(spec, PoolSpec.make(spec.original, spec.dataset_hash, 8), True), Reporter())
+    assert refused.value.field == "u_lira"
+
+
+def test_sentences_speak_of_the_last_request_and_of_the_original(chain, store):
+    first, _, third = chain
+    assert "for this last request" in " ".join(report.summary(third).cost) and "in the original" in " ".join(report.summary(third).cost)
+    assert "request" not in " ".join(report.summary(first).cost) and "before" in " ".join(report.summary(first).cost)
+    wrong = ask(store, "random:4", "neggrad", parent=first, retrains=0, params={"epochs": 1})
+    assert methods.info("neggrad").goal == "misclassify"
+    last = wrong.measure("requests.accuracy.request:2")
+    assert f"({last.original:.0%} in the original, {last.unlearned:.0%} now)" in report.goal(wrong)[0]
+    assert any("mix the two" in sentence for sentence in report.summary(wrong).limits)

@@ -33,6 +33,12 @@ def test_every_method_stands_beside_doing_nothing_and_retraining(rows):
     assert all(row.seeds == 3 and set(row.values) == set(study.MEASURES) for row in rows)
 
 
+def test_both_ways_of_missing_retraining_are_counted(rows):
+    for row in rows:
+        left, past = (row.values[f"instances.{side}.forget"][0] for side in ("told_apart", "over_forgotten"))
+        assert left >= 0 and past >= 0 and left + past <= 1, row.method
+
+
 def test_values_are_means_over_seeds_with_a_t_interval(rows, store):
     runs = runs_of(store, "finetune")
     assert [run.spec.seed for run in runs] == [0, 1, 2]

@@ -202,6 +202,20 @@ def test_values_that_break_the_model_are_never_chosen(tossed):
     assert nothing.chosen["alpha"] == 0.5 and nothing.chosen["search"]["trials"][3]["score"] is None
 
 
+def test_values_that_diverge_are_never_chosen(tossed):
+    def diverges(task):
+        rows = iter([(task.forget,)])
+        bad = lambda ids: task.model(task.x[ids]).sum() * float("inf")  # noqa: E731
+        training.optimise(task.model, 1, lambda epoch: rows, bad, training.adamw(task.model, 0.1))
+
+    some = replace(FAKE, run=lambda task: diverges(task) if task.params["alpha"] > 0.7 else constant(task))
+    found = search(tossed, some)
+    assert found.chosen["alpha"] == pytest.approx(0.65)
+    assert [t["score"] is None for t in found.chosen["search"]["trials"]] == [False] * 5 + [True] * 2
+    with pytest.raises(BadInput, match="no finite number"):
+        search(tossed, replace(FAKE, run=diverges))
+
+
 def test_getting_instances_wrong_is_searched_for_by_its_own_rule(tossed):
     found = search((constant_of(tossed[0], 0.4), *tossed[1:]), replace(FAKE, run=constant, goal="misclassify"))
     kept = found.chosen["search"]

@@ -3,7 +3,7 @@
 import pytest
 
 from pages.parts.backend import backend
-from pages.parts.sections import SECTIONS
+from pages.parts.sections import KNOWN_ONLY, SECTIONS
 from ui.conftest import App
 from unlearn_core import evidence
 from unlearn_core.runs import api
@@ -22,7 +22,7 @@ def opened(runs):
     return {name: App("studio", run=runs[name].key) for name in NAMES}
 
 
-SINGLE = [name for name in SECTIONS if name != "Requests"]  # of runs with one request; several: test_requests
+SINGLE = [name for name in SECTIONS if name not in ("Requests", *KNOWN_ONLY)]  # others: test_requests, test_scenarios
 
 
 @pytest.mark.parametrize("section", SINGLE)

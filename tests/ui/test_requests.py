@@ -69,6 +69,40 @@ def test_a_link_finds_where_a_request_went_on(chain):
     assert studio(runs["second"]).state.parent == runs["first"].key
 
 
+def test_a_reload_finds_where_a_request_starts_whatever_was_on_screen_before(chain):
+    _, runs, _ = chain
+    app = studio(runs["first"]).press("go_on")
+    for name, start in (("second", runs["first"].key), ("first", "")):
+        app.state.switch_to(runs[name].key)
+        app.run()
+        again = App("studio", **{at: app.address(at) for at in ("run", "from", "set") if app.address(at)})
+        assert again.state.parent == app.state.parent == start
+        assert again.forget.ids == app.forget.ids == runs[name].spec.forget
+    app = studio(runs["second"]).press("from.original")
+    app.choose(str(runs["first"].spec.forget[0]))
+    again = App("studio", **{at: app.address(at) for at in ("run", "from", "set")})
+    assert not again.state.parent and again.forget.ids == runs["first"].spec.forget[:1]
+
+
+def test_undo_brings_nothing_back_that_is_gone(chain):
+    _, runs, _ = chain
+    app = studio(runs["first"])
+    app.state.switch_to(runs["second"].key)
+    app.run()
+    app.state.undo()
+    assert not set(app.forget.ids) & set(runs["first"].spec.gone)
+
+
+def test_an_address_that_leads_to_no_model_starts_from_the_original(chain):
+    from dataclasses import replace
+
+    store, runs, _ = chain
+    failed = replace(runs["first"].spec, seed=99)
+    store.record(failed.key, "run", failed.to_dict())
+    for key in (failed.key, "nothing", "../..", "é"):
+        assert not App("studio", **{"run": runs["first"].key, "from": key}).state.parent
+
+
 def test_the_course_of_requests_is_shown_where_there_are_several(chain):
     _, runs, _ = chain
     app = studio(runs["second"]).set(section="Requests")

@@ -9,7 +9,7 @@ from unlearn_core.data.forget import ForgetSet
 from unlearn_core.params import resolve
 from unlearn_core.registry import discover, lookup
 
-__all__ = ["Dataset", "DatasetInfo", "ForgetSet", "Splits", "info", "load", "registry"]
+__all__ = ["Dataset", "DatasetInfo", "ForgetSet", "Splits", "info", "load", "registry", "title"]
 
 
 def registry() -> dict[str, DatasetInfo]:
@@ -20,6 +20,12 @@ def registry() -> dict[str, DatasetInfo]:
 def info(name: str) -> DatasetInfo:
     """The declaration of `name`. Raises BadInput that lists the known datasets."""
     return lookup(registry(), name, "dataset")
+
+
+def title(name: str, params: dict[str, Any]) -> str:
+    """What people call the dataset that these parameters give: imported data has a title of its own. Raises BadInput for an unknown name."""
+    declared = info(name)
+    return declared.titled(params) if declared.titled else declared.title
 
 
 def load(name: str, params: dict[str, Any] | None = None) -> Dataset:

@@ -9,6 +9,7 @@ import numpy as np
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo, Group
 from unlearn_core.data.dividing import SUBSET, divide
 from unlearn_core.data.files import File, find
+from unlearn_core.data.planting import BIASED, plantable
 from unlearn_core.data.tables import Column, encode
 from unlearn_core.errors import BadInput
 
@@ -67,19 +68,22 @@ def _load(params: dict[str, Any]) -> Dataset:
     )
 
 
-DATASET = DatasetInfo(
-    name="adult",
-    title="Adult (census income)",
-    modality="tabular",
-    description=(
-        "48,842 people of the 1994 census with 14 attributes: more or less than 50,000 dollars a year. Sex and race are protected "
-        "attributes; 16,281 rows are the official test set."
+DATASET = plantable(
+    DatasetInfo(
+        name="adult",
+        title="Adult (census income)",
+        modality="tabular",
+        description=(
+            "48,842 people of the 1994 census with 14 attributes: more or less than 50,000 dollars a year. Sex and race are protected "
+            "attributes; 16,281 rows are the official test set."
+        ),
+        default_model="mlp",
+        load=_load,
+        order=40,
+        params=(SUBSET, SPLIT_SEED),
+        licence="CC BY 4.0",
+        citation="Becker and Kohavi (1996), Adult, UCI Machine Learning Repository.",
+        files=FILES,
     ),
-    default_model="mlp",
-    load=_load,
-    order=40,
-    params=(SUBSET, SPLIT_SEED),
-    licence="CC BY 4.0",
-    citation="Becker and Kohavi (1996), Adult, UCI Machine Learning Repository.",
-    files=FILES,
+    BIASED,
 )

@@ -1,7 +1,8 @@
 """What each class looks like in words, and those words as vectors: the stakes of StructGuard (methods/stakes.py).
 
 `assets/anchors/<dataset>.json` maps every class name to short attributes. Embeddings of a pretrained text encoder are used instead as soon as
-`assets/anchors/<dataset>.npz` exists, with the arrays `embeddings` [C, k], `classes` [C] (names) and `encoder` (its name for people).
+`assets/anchors/<dataset>.npz` exists, with the arrays `embeddings` [C, k], `classes` [C] (names) and `encoder` (its name for people); `embed`
+makes that file, and needs the package sentence-transformers, which nothing else here does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from unlearn_core.errors import BadInput
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "anchors"
 DIMENSIONS = 64
@@ -38,11 +41,37 @@ def text_anchors(dataset: str, class_names: tuple[str, ...], folder: Path = FOLD
         found = _stored(stored, class_names)
         if found:
             return found
+    attributes, known = _attributes(dataset, class_names, folder)
+    return TextAnchors(_tfidf(attributes), WITHOUT_ENCODER if known else WITHOUT_TEXTS)
+
+
+def embed(dataset: str, class_names: tuple[str, ...], encoder: str, folder: Path = FOLDER) -> Path:
+    """Write the embeddings that the pretrained text `encoder` (a name or folder) gives the classes of `dataset`, and return the file.
+
+    Raises BadInput where the package or the encoder is not there.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ModuleNotFoundError:
+        fix = "Install the package sentence-transformers, or go on with the anchors made from word counts."
+        raise BadInput("encoder", "no text encoder is installed.", fix) from None
+    try:
+        model = SentenceTransformer(encoder)
+    except (OSError, ValueError) as error:
+        raise BadInput("encoder", f"{encoder!r} cannot be loaded: {error}.", "Give the name or the folder of a sentence encoder.") from None
+    sentences = ["; ".join(texts) for texts in _attributes(dataset, class_names, folder)[0]]
+    found = _unit(np.asarray(model.encode(sentences), dtype=np.float32))
+    path = folder / f"{dataset}.npz"
+    np.savez(path, embeddings=found, classes=np.array(class_names), encoder=np.array(encoder))
+    return path
+
+
+def _attributes(dataset: str, class_names: tuple[str, ...], folder: Path) -> tuple[tuple[tuple[str, ...], ...], bool]:
+    """The texts of each class, and whether they are attributes; otherwise the class names stand in."""
     texts = folder / f"{dataset}.json"
     words = json.loads(texts.read_text(encoding="utf-8")) if texts.exists() else {}
     known = all(words.get(name) for name in class_names)
-    attributes = tuple(tuple(words[name]) if known else (name,) for name in class_names)
-    return TextAnchors(_tfidf(attributes), WITHOUT_ENCODER if known else WITHOUT_TEXTS)
+    return tuple(tuple(words[name]) if known else (name,) for name in class_names), known
 
 
 def _stored(path: Path, class_names: tuple[str, ...]) -> TextAnchors | None:

@@ -65,13 +65,41 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """A mark that a backdoor answers to: fixed values at fixed places of the flattened input. at: [m] int64; values: [m]; target: class."""
+
+    at: np.ndarray
+    values: np.ndarray
+    target: int
+
+    def stamp(self, inputs: np.ndarray) -> np.ndarray:
+        """A copy of `inputs` [n, ...] in which every instance carries the mark."""
+        marked = inputs.reshape(len(inputs), -1).copy()
+        marked[:, self.at] = self.values
+        return marked.reshape(inputs.shape)
+
+
+@dataclass(frozen=True)
+class Planting:
+    """What was done to a dataset on purpose (data.planting). truth: [N] int64 labels that are right for the inputs as they are now.
+
+    unseen: ids of test instances on which the planted thing shows: those that the trigger would turn, or that belong to the same person.
+    """
+
+    kind: str
+    truth: np.ndarray
+    trigger: Trigger | None = None
+    unseen: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Instances of one dataset; the id of an instance is its row, whatever split it is in.
 
     inputs: what is kept in memory. [N, d] float32 for points and tables; [N, channels, height, width] for images, float32 in 0..1, or
     uint8 in 0..255 where the set is large (`values` gives both as float32 in 0..1); [N, length] int32 token ids for texts, 0 behind the
     last word, all below `vocabulary`.
-    labels: [N] int64 as the model sees them. planted: ids of known truth, such as "mislabelled".
+    labels: [N] int64 as the model sees them. planted: training ids of known truth, such as "mislabelled"; planting: how they came about.
     categories: for each column of a table the names of its categories; the column then holds 0.0, 1.0 … as codes. Empty for numbers.
     texts: what a person reads of each instance, where that is not its inputs. groups: protected attributes. notes: what was done to
     the data on the way here, in plain words.
@@ -91,9 +119,15 @@ class Dataset:
     vocabulary: int = 0
     groups: dict[str, Group] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    planting: Planting | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def blends(self) -> bool:
+        """Whether a mean of two inputs is an input too: not for texts and categories."""
+        return self.modality != "text" and not any(self.categories)
 
     def values(self, ids: Any = slice(None)) -> np.ndarray:
         """Inputs of the instances `ids` in the units a model sees: float32, pixels in 0..1; token ids stay int32."""
@@ -141,6 +175,7 @@ class DatasetInfo:
     """Declaration of a dataset. `load(params) -> Dataset` gets every declared parameter, parsed.
 
     files: what `load` needs on this machine; it fetches what is missing (`files.fetch` does so beforehand and reports progress).
+    titled: the title for given parameters, where it hangs on them.
     """
 
     name: str
@@ -155,3 +190,4 @@ class DatasetInfo:
     citation: str = ""
     version: int = 1
     files: tuple[File, ...] = ()
+    titled: Callable[[dict[str, Any]], str] | None = None

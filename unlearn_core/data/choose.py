@@ -11,7 +11,7 @@ from unlearn_core.data.base import Dataset
 from unlearn_core.data.forget import MAX_IMPORT_BYTES, ForgetSet, parse_ids, read_forget_set
 from unlearn_core.errors import BadInput
 
-FORMS = "Use random:0.03, random:50, ids:3,17, class:8, class:8:20 or file:PATH."
+FORMS = "Use random:0.03, random:50, ids:3,17, class:8, class:8:20, planted:NAME or file:PATH."
 
 
 def choose(text: str, dataset: Dataset, seed: int = 0, gone: Sequence[int] = ()) -> ForgetSet:
@@ -25,6 +25,8 @@ def choose(text: str, dataset: Dataset, seed: int = 0, gone: Sequence[int] = ())
         return ForgetSet().add(parse_ids(rest, "forget"), "typed")
     if kind == "class" and rest:
         return _of_class(rest, dataset, train, seed)
+    if kind == "planted" and rest in dataset.planted:
+        return ForgetSet().add(np.setdiff1d(dataset.planted[rest], gone), f"planted: {rest}")
     if kind == "file" and rest:
         return _from_file(Path(rest), dataset)
     raise BadInput("forget", f"{text!r} is not understood.", FORMS)

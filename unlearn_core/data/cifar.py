@@ -14,6 +14,7 @@ from unlearn_core.data.archives import members
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo, Group
 from unlearn_core.data.dividing import SUBSET, divide
 from unlearn_core.data.files import File, find
+from unlearn_core.data.planting import plantable
 from unlearn_core.errors import BadInput
 
 SHAPE = (3, 32, 32)
@@ -120,18 +121,20 @@ _CITATION = "Krizhevsky (2009), Learning multiple layers of features from tiny i
 
 
 def _info(name: str, title: str, file: File, order: int, description: str) -> DatasetInfo:
-    return DatasetInfo(
-        name=name,
-        title=title,
-        modality="image",
-        description=description,
-        default_model="cnn",
-        load=partial(_load, name, file),
-        order=order,
-        params=(SUBSET, SPLIT_SEED),
-        licence="none stated by the authors",
-        citation=_CITATION,
-        files=(file,),
+    return plantable(
+        DatasetInfo(
+            name=name,
+            title=title,
+            modality="image",
+            description=description,
+            default_model="cnn",
+            load=partial(_load, name, file),
+            order=order,
+            params=(SUBSET, SPLIT_SEED),
+            licence="none stated by the authors",
+            citation=_CITATION,
+            files=(file,),
+        )
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo, stratified_splits
+from unlearn_core.data.planting import plantable
 
 
 def _load(params: dict[str, Any]) -> Dataset:
@@ -25,15 +26,17 @@ def _load(params: dict[str, Any]) -> Dataset:
     )
 
 
-DATASET = DatasetInfo(
-    name="digits",
-    title="Handwritten digits",
-    modality="image",
-    description="1,797 grey images of 8×8 pixels, ten classes. Small enough to see every step at once.",
-    default_model="mlp",
-    load=_load,
-    order=1,
-    params=(SPLIT_SEED,),
-    licence="CC BY 4.0",
-    citation="Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.",
+DATASET = plantable(
+    DatasetInfo(
+        name="digits",
+        title="Handwritten digits",
+        modality="image",
+        description="1,797 grey images of 8×8 pixels, ten classes. Small enough to see every step at once.",
+        default_model="mlp",
+        load=_load,
+        order=1,
+        params=(SPLIT_SEED,),
+        licence="CC BY 4.0",
+        citation="Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.",
+    )
 )

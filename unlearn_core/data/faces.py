@@ -14,6 +14,7 @@ from unlearn_core.data.archives import members
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo, stratified_splits
 from unlearn_core.data.files import File, find
 from unlearn_core.data.matlab import read_mat
+from unlearn_core.data.planting import PERSON, plantable
 from unlearn_core.errors import BadInput
 from unlearn_core.params import Param
 
@@ -107,7 +108,7 @@ def _load(name: str, params: dict[str, Any]) -> Dataset:
 
 
 def _info(name: str, title: str, order: int, params: tuple[Param, ...], file: File, description: str, **rest: str) -> DatasetInfo:
-    return DatasetInfo(
+    info = DatasetInfo(
         name=name,
         title=title,
         modality="image",
@@ -119,6 +120,7 @@ def _info(name: str, title: str, order: int, params: tuple[Param, ...], file: Fi
         files=(file,),
         **rest,
     )
+    return plantable(info, PERSON)
 
 
 _REAL = "Faces of real people: only for looking at methods."

@@ -13,6 +13,7 @@ from unlearn_core.data.archives import members
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo
 from unlearn_core.data.dividing import SUBSET, divide
 from unlearn_core.data.files import File, find
+from unlearn_core.data.planting import plantable
 from unlearn_core.errors import BadInput
 
 FILE = File(
@@ -59,16 +60,18 @@ def _load(params: dict[str, Any]) -> Dataset:
     )
 
 
-DATASET = DatasetInfo(
-    name="location30",
-    title="Location30",
-    modality="tabular",
-    description="5,010 people in Bangkok, 446 places each has visited or not, thirty clusters of people. Models memorise it strongly.",
-    default_model="mlp",
-    load=_load,
-    order=41,
-    params=(SUBSET, SPLIT_SEED),
-    licence="none stated by the authors",
-    citation="Yang, Zhang and Qu (2016); prepared by Shokri, Stronati, Song and Shmatikov (2017), arXiv 1610.05820.",
-    files=(FILE,),
+DATASET = plantable(
+    DatasetInfo(
+        name="location30",
+        title="Location30",
+        modality="tabular",
+        description="5,010 people in Bangkok, 446 places each has visited or not, thirty clusters of people. Models memorise it strongly.",
+        default_model="mlp",
+        load=_load,
+        order=41,
+        params=(SUBSET, SPLIT_SEED),
+        licence="none stated by the authors",
+        citation="Yang, Zhang and Qu (2016); prepared by Shokri, Stronati, Song and Shmatikov (2017), arXiv 1610.05820.",
+        files=(FILE,),
+    )
 )

@@ -14,6 +14,7 @@ import numpy as np
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo
 from unlearn_core.data.dividing import SUBSET, divide
 from unlearn_core.data.files import File, find
+from unlearn_core.data.planting import plantable
 from unlearn_core.errors import BadInput
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -90,30 +91,34 @@ FASHION_FILES = _files(
 )
 
 DATASET = (
-    DatasetInfo(
-        name="fashion_mnist",
-        title="Fashion-MNIST",
-        modality="image",
-        description="70,000 grey pictures of clothes, 28×28 pixels, ten classes; 10,000 of them are the official test set.",
-        default_model="cnn",
-        load=partial(_load, "fashion_mnist", FASHION, FASHION_FILES),
-        order=30,
-        params=(SUBSET, SPLIT_SEED),
-        licence="MIT",
-        citation="Xiao, Rasul and Vollgraf (2017), Fashion-MNIST, arXiv 1708.07747.",
-        files=FASHION_FILES,
+    plantable(
+        DatasetInfo(
+            name="fashion_mnist",
+            title="Fashion-MNIST",
+            modality="image",
+            description="70,000 grey pictures of clothes, 28×28 pixels, ten classes; 10,000 of them are the official test set.",
+            default_model="cnn",
+            load=partial(_load, "fashion_mnist", FASHION, FASHION_FILES),
+            order=30,
+            params=(SUBSET, SPLIT_SEED),
+            licence="MIT",
+            citation="Xiao, Rasul and Vollgraf (2017), Fashion-MNIST, arXiv 1708.07747.",
+            files=FASHION_FILES,
+        )
     ),
-    DatasetInfo(
-        name="mnist",
-        title="MNIST",
-        modality="image",
-        description="70,000 grey handwritten digits, 28×28 pixels; 10,000 of them are the official test set.",
-        default_model="cnn",
-        load=partial(_load, "mnist", DIGITS, MNIST_FILES),
-        order=31,
-        params=(SUBSET, SPLIT_SEED),
-        licence="CC BY-SA 3.0",
-        citation="LeCun, Cortes and Burges, The MNIST database of handwritten digits; LeCun, Bottou, Bengio and Haffner (1998).",
-        files=MNIST_FILES,
+    plantable(
+        DatasetInfo(
+            name="mnist",
+            title="MNIST",
+            modality="image",
+            description="70,000 grey handwritten digits, 28×28 pixels; 10,000 of them are the official test set.",
+            default_model="cnn",
+            load=partial(_load, "mnist", DIGITS, MNIST_FILES),
+            order=31,
+            params=(SUBSET, SPLIT_SEED),
+            licence="CC BY-SA 3.0",
+            citation="LeCun, Cortes and Burges, The MNIST database of handwritten digits; LeCun, Bottou, Bengio and Haffner (1998).",
+            files=MNIST_FILES,
+        )
     ),
 )

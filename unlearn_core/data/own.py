@@ -69,7 +69,8 @@ def save(imported: Imported) -> Kept:
         beside = Path(tempfile.mkdtemp(prefix=".new-", dir=folder()))
         try:
             np.savez(beside / "arrays.npz", **arrays)
-            (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+            (beside / "texts.json").write_text(json.dumps(meta["texts"]), encoding="utf-8")  # apart, so that `kept` stays quick
+            (beside / "meta.json").write_text(json.dumps(meta | {"texts": []}), encoding="utf-8")
             os.replace(beside, target)
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
@@ -195,7 +196,7 @@ def open_kept(key: str) -> Imported:
         class_names=tuple(meta["class_names"]),
         inputs=arrays.get("inputs"),
         columns=tuple(Column(name, arrays[f"column{i}"], tuple(kind)) for i, (name, kind) in enumerate(meta["columns"])),
-        texts=tuple(meta["texts"]),
+        texts=tuple(json.loads((_place(key) / "texts.json").read_text(encoding="utf-8"))),
         feature_names=tuple(meta["feature_names"]),
         groups={name: Group(arrays[f"group{i}"], tuple(names)) for i, (name, names) in enumerate(meta["groups"])},
         first_test=meta["first_test"],
@@ -214,6 +215,13 @@ _WHAT = {
     "text": ("Your own texts", MODEL, "Texts with a class each, from JSONL or CSV."),
     "points": ("Your own points", "mlp", "Rows of exactly two numbers, so that the decision boundary itself can be drawn."),
 }
+
+
+def _titled(modality: str, params: dict[str, Any]) -> str:
+    try:
+        return _meta(params["key"])["title"]
+    except BadInput:  # deleted; what was made from it still wants a name
+        return _WHAT[modality][0]
 
 
 def _load(modality: str, params: dict[str, Any]) -> Dataset:
@@ -235,6 +243,7 @@ DATASET = tuple(
         params=(KEY, SUBSET, *((length_param(128), BUCKETS) if modality == "text" else ()), SPLIT_SEED),
         licence="your own data",
         citation="",
+        titled=partial(_titled, modality),
     )
     for at, (modality, (title, model, description)) in enumerate(_WHAT.items())
 )

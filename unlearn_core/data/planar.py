@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo, stratified_splits
+from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo, Planting, stratified_splits
+from unlearn_core.data.planting import mislabel
 from unlearn_core.params import Param
 
 CLASSES = {"moons": ("upper", "lower"), "circles": ("outer", "inner"), "blobs": ("A", "B", "C", "D"), "spirals": ("A", "B", "C")}
@@ -37,19 +38,18 @@ def _load(name: str, params: dict[str, Any]) -> Dataset:
     splits = stratified_splits(labels, params["split_seed"])
     rng = np.random.default_rng([params["seed"], 1])
     count = round(params["mislabelled"] * len(splits.train))
-    wrong = np.sort(rng.choice(splits.train, count, replace=False))
-    classes = len(CLASSES[name])
-    labels[wrong] = (labels[wrong] + rng.integers(1, classes, count)) % classes
+    given, wrong = mislabel(labels, splits.train, count, len(CLASSES[name]), rng)
     return Dataset(
         name=name,
         params=params,
         modality="points",
         inputs=inputs.astype(np.float32),
-        labels=labels,
+        labels=given,
         class_names=CLASSES[name],
         splits=splits,
         feature_names=("x", "y"),
         planted={"mislabelled": wrong},
+        planting=Planting("mislabelled", labels) if count else None,
     )
 
 

@@ -11,6 +11,7 @@ from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo
 from unlearn_core.data.dividing import SUBSET, divide
 from unlearn_core.data.files import File, find
 from unlearn_core.data.matlab import read_mat
+from unlearn_core.data.planting import plantable
 from unlearn_core.errors import BadInput
 
 _STANFORD = "http://ufldl.stanford.edu/housenumbers"
@@ -52,16 +53,18 @@ def _load(params: dict[str, Any]) -> Dataset:
     )
 
 
-DATASET = DatasetInfo(
-    name="svhn",
-    title="Street View House Numbers",
-    modality="image",
-    description="99,289 colour pictures of digits on houses, 32×32 pixels; 26,032 are the official test set.",
-    default_model="cnn",
-    load=_load,
-    order=35,
-    params=(SUBSET, SPLIT_SEED),
-    licence="for non-commercial use only",
-    citation="Netzer, Wang, Coates, Bissacco, Wu and Ng (2011), Reading digits in natural images with unsupervised feature learning.",
-    files=FILES,
+DATASET = plantable(
+    DatasetInfo(
+        name="svhn",
+        title="Street View House Numbers",
+        modality="image",
+        description="99,289 colour pictures of digits on houses, 32×32 pixels; 26,032 are the official test set.",
+        default_model="cnn",
+        load=_load,
+        order=35,
+        params=(SUBSET, SPLIT_SEED),
+        licence="for non-commercial use only",
+        citation="Netzer, Wang, Coates, Bissacco, Wu and Ng (2011), Reading digits in natural images with unsupervised feature learning.",
+        files=FILES,
+    )
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from unlearn_core.data.base import Splits
+from unlearn_core.data.base import Group, Planting, Splits
 from unlearn_core.models.outputs import Outputs
 from unlearn_core.models.pool import Shadows
 
@@ -156,8 +156,12 @@ class Subject:
     # (who, seed) -> mean loss [epochs + 1] and accuracy [epochs + 1] on the forget set while that model learns it again
     relearn: Callable[[str, int], tuple[np.ndarray, np.ndarray]] | None = None
     shadows: Shadows | None = None  # the judging half of a pool, in an audit
+    blends: bool = True  # as Dataset.blends
     requests: Sequence[np.ndarray] = ()  # ids of each request from the first to this one; together they are `forget`
     earlier: Sequence[Outputs] = ()  # the model after each request but the last
+    planted: dict[str, np.ndarray] = field(default_factory=dict)  # training ids of known truth by name (data.planting)
+    planting: Planting | None = None
+    groups: dict[str, Group] = field(default_factory=dict)  # protected attributes
     memo: dict = field(default_factory=dict)  # values already computed, kept while retrained models arrive
 
     @property

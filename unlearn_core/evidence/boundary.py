@@ -13,7 +13,7 @@ from unlearn_core.evidence.logits import diverged, divergence, margins, predicti
 from unlearn_core.evidence.nearest import closest, neighbours
 from unlearn_core.evidence.overview import overview
 from unlearn_core.evidence.regions import region_change, region_view
-from unlearn_core.evidence.slices import choose_triplet, plane_agreement, slice_views
+from unlearn_core.evidence.slices import check_blends, choose_triplet, plane_agreement, slice_views
 
 EVIDENCE = Evidence(
     name="boundary",
@@ -122,11 +122,8 @@ def compute(subject: Subject) -> Findings:
 
 def add_slices(subject: Subject, findings: Findings) -> None:
     """Add the views "plane" and "segment" for the chosen three instances, by default those of the first forget instance."""
-    if subject.modality == "text":
-        reason = "there is no straight line between two texts"
-        findings.measures.append(missing("boundary.plane_agreement", "plane", reason))
-        return
     try:
+        check_blends(subject)
         if "triplet" not in subject.settings and not len(subject.forget):
             raise BadInput("triplet", "nothing is forgotten.", "Choose three instances by hand.")
         triplet = subject.settings.get("triplet")

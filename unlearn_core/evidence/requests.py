@@ -13,6 +13,7 @@ EVIDENCE = Evidence(
     title="Requests",
     version=1,
     order=90,
+    most=8,
     definitions=(
         Definition(
             "requests.js",
@@ -31,8 +32,8 @@ EVIDENCE = Evidence(
         Definition(
             "requests.drift",
             "Drift over the requests",
-            "How far the predictions on retained instances are from those of the original (Jensen–Shannon divergence). The band is "
-            "what two retrained models differ by: a fresh seed alone. Drift that grows with every request says that errors add up.",
+            "How far the predictions on retained instances are from those of the original (Jensen–Shannon divergence). Retrained "
+            "models differ from the original by their fresh seed alone, so drift far below theirs is small. Drift that grows with every request says that errors add up.",
             "bits",
             verdict=False,
             source="Lin 1991",

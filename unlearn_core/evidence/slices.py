@@ -101,11 +101,20 @@ def on_grid(subject: Subject, key: tuple, points: np.ndarray, shape: tuple[int, 
     return view | {f"retrained{name}": np.array([r[name] for r in retrained], dtype).reshape(-1, *shape) for name, dtype in dtypes.items()}
 
 
+def check_blends(subject: Subject) -> None:
+    """Raises BadInput where the mean of two inputs is no input."""
+    if not subject.blends:
+        raise BadInput(
+            "triplet", "there is no straight line between two texts, or between rows with categories.", "Read the other measures."
+        )
+
+
 def slice_views(subject: Subject, triplet: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """The views "plane" (not for 2-D points, whose whole plane is shown) and "segment" through three instances.
 
     Raises BadInput if they are not three different instances or lie on one line.
     """
+    check_blends(subject)
     triplet = np.asarray(triplet, dtype=np.int64)
     if len(set(triplet.tolist())) != 3 or triplet.shape != (3,) or triplet.min() < 0 or triplet.max() >= len(subject.labels):
         raise BadInput("triplet", f"{triplet.tolist()} are not three different instances.", "Give three ids of the dataset.")

@@ -52,5 +52,5 @@ def course(lines: Mapping[str, np.ndarray], retrained: Mapping[str, np.ndarray],
         )
     fig.update_xaxes(type="category", categoryorder="array", categoryarray=[*steps(count), "retrained"])
     if share:
-        return fig.update_yaxes(tickformat=".0%", range=[None, 1.02])
+        return fig.update_yaxes(tickformat=".1%")
     return fig.update_yaxes(rangemode="tozero")

@@ -78,8 +78,11 @@ def run(task: Task) -> Classifier:
     return ascend(task)
 
 
-def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None) -> Classifier:
-    """Minimise the objective on forget and retain batches, plus `besides(ids)` of every retain batch where a method has more terms."""
+def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refresh: float = REFRESH_EPOCHS) -> Classifier:
+    """Minimise the objective on forget and retain batches, plus `besides(ids)` of every retain batch where a method has more terms.
+
+    refresh: epochs after which the held-out loss is read again.
+    """
     import torch
     import torch.nn.functional as F
 
@@ -118,7 +121,7 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None) -> Cla
         return (state["unseen"], losses) if cap == "instance" else (state["unseen"][y[ids]], class_means(losses, y[ids]))
 
     def feed(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        if epoch % REFRESH_EPOCHS == 0:
+        if epoch % refresh == 0:
             state["unseen"] = read_unseen()
         state["alpha"] = alpha0 * (1 - epoch / epochs)
         for forget in batches(task.forget, chosen["forget_batch"], generator):

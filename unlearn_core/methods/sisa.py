@@ -63,5 +63,7 @@ METHOD = Method(
     r"$\theta_k^{<f}$ on, its last checkpoint that knows no forgotten instance",
     order=10,
     models=("sisa",),
+    # Any other leaves checkpoints that know what it forgot, and members that its steps moved.
+    follows=("sisa", "retrain"),
     forecast=forecast,
 )

@@ -47,7 +47,7 @@ def attack(
 ) -> Tensor:
     """Targeted L2-PGD (Madry et al., arXiv 1706.06083): x [N, *shape] moved so that the model answers `targets` [N].
 
-    eps and step_size are L2 norms in standardised units, so that tables with mixed units have one scale; images stay in 0..1.
+    eps and step_size are L2 norms in standardised units, so that tables with mixed units have one scale; images stay in 0..1, categories what they are.
     """
     scale, image, d = model.standardise.scale, x.dim() == 4, x[0].numel()
 
@@ -59,6 +59,7 @@ def attack(
         return ((x + delta * scale).clamp(0, 1) - x) / scale if image else delta
 
     drawn = torch.randn(x.shape, generator=generator).to(x)
+    drawn[..., model.standardise.codes] = 0  # a category cannot be moved a little: any other number is none at all
     radius = torch.rand(len(x), generator=generator).to(x).view(-1, *[1] * (x.dim() - 1)) ** (1 / d)
     delta = allowed(eps * radius * drawn / norm(drawn))
     for _ in range(steps):

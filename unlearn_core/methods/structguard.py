@@ -69,25 +69,29 @@ def misclassify(task: Task, hold: Callable[..., Callable[[Tensor, Tensor], Tenso
 
     model, x, y, params = task.model.eval(), task.x, task.y, task.params
     if not len(still_right(model, x, y, task.forget)):
-        task.notes.append("The original already answers every one of these instances wrongly, so there was nothing to do.")
+        task.notes.append("The model already answers every one of these instances wrongly, so there was nothing to do.")
         return model
     generator = torch.Generator().manual_seed(task.seed)
     weight = stakes.head_weight(model)
     inputs, labels = stakes.proxies(task, generator, NEAR)
     rows = torch.arange(len(inputs), device=x.device)
 
-    trained, project = nn.ModuleList([model]), model.unprojected
+    # A projector that an earlier request left is part of the model, unless this one goes on with it.
+    plain = model.unprojected if params["projector"] == "with" else model.features
+    trained, project = nn.ModuleList([model]), plain
     if params["projector"] != "without":
-        width = weight.shape[1]
-        projector = Projector(width, width).to(weight)
-        with torch.no_grad():
-            projector.settle(torch.cat([model.unprojected(part) for part in inputs.split(stakes.CHUNK)]))
+        projector = model.projector if params["projector"] == "with" else None
+        if projector is None:
+            width = weight.shape[1]
+            projector = Projector(width, width).to(weight)
+            with torch.no_grad():
+                projector.settle(torch.cat([plain(part) for part in inputs.split(stakes.CHUNK)]))
         if params["projector"] == "with":
             model.projector = projector
         trained.append(projector)
 
         def project(given: Tensor) -> Tensor:
-            return projector(model.unprojected(given))
+            return projector(plain(given))
 
     guard = hold(project, inputs, rows, list(trained.parameters()))
     together = min(len(task.forget), params["batch"])  # forgotten instances a step, whether all of them are pushed or not
@@ -104,7 +108,7 @@ def misclassify(task: Task, hold: Callable[..., Callable[[Tensor, Tensor], Tenso
 
     def loss(kept: Tensor, forget: Tensor) -> Tensor:
         features = project(inputs[kept])
-        deletion = -F.cross_entropy(model.head(model.unprojected(x[forget])), y[forget])
+        deletion = -F.cross_entropy(model.head(plain(x[forget])), y[forget])
         retention = F.cross_entropy(model.head(features), labels[kept])
         share = push(together / (together + len(kept)), state["epoch"])
         total = share * deletion + (1 - share) * retention + SPARSITY * stakes.elastic_net(weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,24 +21,23 @@ def with_retain(task: Task) -> Classifier:
 
 
 def without_retain(task: Task) -> Classifier:
-    """Adversarial proxies of the forget set stand in for the retained instances."""
+    """Adversarial proxies of the forget set and held-out instances stand in for the retained ones, with the original's answers as their labels."""
     import torch
 
-    from unlearn_core.methods import stakes
+    from unlearn_core.methods import pairs, stakes
 
-    inputs, labels = stakes.proxies(task, torch.Generator().manual_seed(task.seed), FAR)
-    if task.chosen["proxies_reached"] < 0.5:
-        task.notes.append(
-            f"Only {task.chosen['proxies_reached']:.0%} of the proxies reach the class that they are meant for; the others teach a wrong label. "
-            "Choose a larger radius or more steps of the attack."
-        )
+    proxies, _ = stakes.proxies(task, torch.Generator().manual_seed(task.seed), FAR)
     own = torch.cat([task.forget, task.heldout])
-    x, y = torch.cat([task.x[own], inputs]), torch.cat([task.y[own], labels])
-    forget, heldout, proxies = torch.arange(len(x), device=x.device).split([len(task.forget), len(task.heldout), len(inputs)])
-    return _hold(replace(task, x=x, y=y, forget=forget, heldout=heldout, retain=proxies))
+    # Held-out instances are there twice: with their own labels, which give the loss of unseen instances, and as stand-ins.
+    x = torch.cat([task.x[own], proxies, task.x[task.heldout]])
+    count = [len(task.forget), len(task.heldout), len(x) - len(own)]
+    forget, heldout, stand_ins = torch.arange(len(x), device=x.device).split(count)
+    y = torch.cat([task.y[own], pairs.answers(task.model, x, stand_ins).argmax(1)])
+    # What is learned is not unseen any more: the loss to reach is the original's.
+    return _hold(replace(task, x=x, y=y, forget=forget, heldout=heldout, retain=stand_ins), math.inf)
 
 
-def _hold(task: Task) -> Classifier:
+def _hold(task: Task, refresh: float = nabla_tau.REFRESH_EPOCHS) -> Classifier:
     from unlearn_core.methods import stakes
 
     model, held = task.model.eval(), stakes.anchors(task)
@@ -46,13 +46,12 @@ def _hold(task: Task) -> Classifier:
             "method", "this model's features are its inputs, so there is no learned structure to hold.", "Choose another method or model."
         )
     guard = stakes.Guard(model.features, task.x, task.retain, held, model.parameters(), task.params["strength"]) if held else None
-    return nabla_tau.ascend(task, guard)
+    return nabla_tau.ascend(task, guard, refresh)
 
 
 _SHARED = {
     "paper": "This project; after Trippa et al. 2024, arXiv 2403.14339, and Hong et al. 2026, arXiv 2603.12915",
     "goal": "undo",
-    "version": 1,
     "alpha": nabla_tau.METHOD.alpha,
 }
 
@@ -72,24 +71,28 @@ METHOD = (
         r"$\lambda$ its weight",
         params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1)),
         order=6,
+        version=1,
         **_SHARED,
     ),
     Method(
         name="structure_undo_free",
         title="Structure-faithful undo, without the retain set",
-        summary="The same with adversarial proxies of the forget set in place of the retain set: it needs the model, the forget set and "
-        "held-out instances.",
+        summary="The same with stand-ins for the retain set, adversarial proxies of the forget set and held-out instances, which learn what the "
+        "original says of them.",
         needs=("heldout",),
-        cost="an attack on the forget set and a few passes over its proxies",
-        limits="The proxies lie around the forgotten instances and say nothing of the rest of the data; learning their labels can push a "
-        "forgotten instance past the held-out loss. Text anchors are never aligned with the model's features.",
+        cost="an attack on the forget set and a few passes over the stand-ins",
+        limits="It holds what its stand-ins show, so held-out instances must look like the rest of the data: proxies alone lost 9 to 16 points of "
+        "accuracy on digits and breast cancer, with held-out instances about one. The loss to reach is the original's on held-out "
+        "instances. Where that is close to none, next to nothing is forgotten; hard instances picked by hand stay nearly as far from retraining "
+        "as with doing nothing (0.27 against 0.30 bits on the 50 hardest digits). Text anchors are never aligned with the model's features.",
         run=without_retain,
         equation=r"\min_\theta\ \alpha_t \big[\max(L_v - L_f(\theta),\, 0)\big]^2 + (1 - \alpha_t)\, L_p(\theta) + 1 - \overline{\cos}(S, "
         r"S_o) + \frac{\lambda}{2} \sum_j I_j\, (\theta_j - \theta_{o,j})^2",
-        where=r"$L_p$ mean cross-entropy on the proxies; $S$, $S_o$ similarities of an instance to the anchors now and in the original; "
+        where=r"$L_v$ stays the original's; $L_p$ mean cross-entropy on the stand-ins, with the original's answers as labels; $S$, $S_o$ similarities of an instance to the anchors now and in the original; "
         r"$I_j$ how much they depend on weight $j$, $\lambda$ its weight",
         params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1), *proxy_params(FAR)),
         order=7,
+        version=2,
         **_SHARED,
     ),
 )

@@ -65,12 +65,13 @@ class Classifier(nn.Module):
     """inputs [N, *shape] → named layers → features [N, d] → logits [N, C].
 
     stages: name → module, first to last; the last is called "features". head maps features to logits.
-    projector: what a method put between the two; features are then what it makes of the last stage's.
+    projector: what a method put between the two; features are then what it makes of the last stage's. half_precision: it is trained with bfloat16
+    (mixed precision: weights stay float32) and with channels last in memory.
     """
 
     projector: nn.Module | None
 
-    def __init__(self, facts: Facts, stages: dict[str, nn.Module], head: nn.Module):
+    def __init__(self, facts: Facts, stages: dict[str, nn.Module], head: nn.Module, half: bool = False):
         super().__init__()
         if list(stages)[-1] != "features":
             raise ValueError("the last stage must be called 'features'")
@@ -78,6 +79,9 @@ class Classifier(nn.Module):
         self.stages = nn.ModuleDict(stages)
         self.head = head
         self.register_module("projector", None)
+        self.half_precision = half
+        if half:
+            self.to(memory_format=torch.channels_last)
 
     def layers(self, x: Tensor) -> dict[str, Tensor]:
         """Activations of every named layer, [N, d] each (flattened)."""

@@ -115,6 +115,7 @@ def ways(model: Classifier, shape: tuple[int, ...], batch: int, device: str, mod
     if lanes > 1:
         found.append(Way(False, 1, lanes, cores // lanes))
     dense = stacking.kind(model) is stacking.Dense
+    alike = 1 if model.half_precision else alike  # a stack computes in float32, which would be another model
     lanes = max(min(lanes, alike // 2), 1)
     most = CUDA_CHUNK if device != "cpu" else DENSE_CHUNK if dense else MAPPED_CHUNK
     most = min(most, int(_memory(device) / lanes / bytes_for(model, shape, batch)))

@@ -25,6 +25,10 @@ CHUNK = 2048  # instances read at once
 Batch = tuple[Tensor, ...]
 
 
+class Diverged(BadInput):
+    """Training whose loss is no finite number any more."""
+
+
 class Progress(Protocol):
     def __call__(self, fraction: float, **curves: float) -> None:
         """Report progress 0..1 and the newest points of live curves. May raise Cancelled or Preempted."""
@@ -55,9 +59,9 @@ def optimise(
     """Minimise `objective(*batch)` over `feed(epoch)` for `epochs`; returns the number of steps taken.
 
     schedule(step) scales the optimiser's learning rate from step 0 on. training_mode=False keeps BatchNorm statistics frozen and dropout off.
-    after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch. Raises BadInput when that diverges.
+    after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch. Raises Diverged when that is not finite.
     """
-    steps = 0
+    steps, kind = 0, next(model.parameters()).device.type
     with threads(model):
         for epoch in range(epochs):
             total, count = torch.zeros((), device=next(model.parameters()).device), 0
@@ -67,7 +71,8 @@ def optimise(
                 if schedule is not None:
                     for group in optimiser.param_groups:
                         group["lr"] = optimiser.defaults["lr"] * schedule(steps + count)
-                loss = objective(*batch)
+                with torch.autocast(kind, torch.bfloat16, enabled=model.half_precision):
+                    loss = objective(*batch)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
@@ -79,7 +84,7 @@ def optimise(
             mean = (total / max(count, 1)).item()
             if not math.isfinite(mean):
                 fix = "Use a smaller learning rate or a gentler α."
-                raise BadInput("lr", f"the loss is no finite number any more in pass {epoch + 1} of {epochs}.", fix)
+                raise Diverged("lr", f"the loss is no finite number any more in pass {epoch + 1} of {epochs}.", fix)
             progress((epoch + 1) / epochs, loss=mean)
             if after_epoch is not None and after_epoch(model):
                 break

@@ -37,6 +37,13 @@ class Mean(nn.Module):
         return (found + self.pairs(torch.where(second > 0, both, 0))) / 2
 
 
+def encoder(size: int, heads: int, depth: int) -> nn.Module:
+    """`depth` transformer layers on states [N, L, size] (Vaswani et al. 2017, arXiv 1706.03762), normalised before each."""
+    # No dropout: retrained models and shadows shall differ by their data and seeds only, and layers can be read in either mode.
+    layer = nn.TransformerEncoderLayer(size, heads, 4 * size, dropout=0.0, batch_first=True, norm_first=True, activation="gelu")
+    return nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+
+
 class Attention(nn.Module):
     """Token ids [N, L] → contextual states [N, L, size]: embeddings with positions and `depth` transformer layers; padding is not looked at."""
 
@@ -45,9 +52,7 @@ class Attention(nn.Module):
         self.words = nn.Embedding(vocabulary, size, padding_idx=0)
         self.places = nn.Parameter(torch.empty(length, size))
         self.reset_parameters()
-        # No dropout: retrained models and shadows shall differ by their data and seeds only, and layers can be read in either mode.
-        layer = nn.TransformerEncoderLayer(size, heads, 4 * size, dropout=0.0, batch_first=True, norm_first=True, activation="gelu")
-        self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.layers = encoder(size, heads, depth)
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.places, std=0.02)

@@ -133,6 +133,8 @@ def forecast(original: Original, forget: Any, method: str, parent: RunSpec | Non
     declared, spec = methods.info(method), original.spec
     if not declared.forecast or method not in methods.suited(spec.model) or not len(forget):
         return None
+    if parent and any(request.method != method for request in parent.requests):
+        return None  # a model that was trained anew since has another seed
     known = np.setdiff1d(original.ids, parent.gone if parent else [])
     return declared.forecast(spec.model_params, known, forget, seeds.derive("original", spec.seed))
 
@@ -145,7 +147,7 @@ def submit_original(store: Store, spec: OriginalSpec) -> Job | None:
     job = store.job(spec.key)
     if job and job.status == "done":
         store.delete(spec.key)  # its files were removed by hand
-    return store.submit(spec.key, "original", asdict(spec), title=f"{data.info(spec.dataset).title} · {spec.model}")
+    return store.submit(spec.key, "original", asdict(spec), title=f"{data.title(spec.dataset, spec.dataset_params)} · {spec.model}")
 
 
 def submit_run(store: Store, spec: RunSpec) -> Job:
@@ -161,8 +163,11 @@ def submit_run(store: Store, spec: RunSpec) -> Job:
 
 def going_on(store: Store, key: str) -> list[Job]:
     """The runs whose chain of requests goes through this one."""
-    jobs = ((job, _spec_of(job)) for job in store.jobs("run", "evidence"))
-    return [job for job, spec in jobs if spec and any(request.key == key for request in spec.requests[:-1])]
+    listed = store.jobs("run", "evidence")
+    own = next((_spec_of(job) for job in listed if job.key == key), None)
+    # Compared as they are: to hash every request of every chain takes seconds where there are many.
+    same = (lambda request: request == own) if own else (lambda request: request.key == key)
+    return [job for job in listed if (spec := _spec_of(job)) and any(map(same, spec.requests[:-1]))]
 
 
 def _spec_of(job: Job) -> RunSpec | None:
@@ -198,7 +203,7 @@ def delete_run(store: Store, key: str) -> None:
 def title(spec: RunSpec) -> str:
     """A run in one short line."""
     more = " more" if spec.parent else ""
-    return f"{methods.info(spec.method).title} · {len(spec.forget)}{more} from {data.info(spec.original.dataset).title}"
+    return f"{methods.info(spec.method).title} · {len(spec.forget)}{more} from {data.title(spec.original.dataset, spec.original.dataset_params)}"
 
 
 def record_done(store: Store, spec: RunSpec) -> None:

@@ -103,8 +103,9 @@ def apply(
     def watch(model: Classifier) -> bool:
         kept = look(model)
         if kept < floor:
+            kept_as = "" if spec.params.get("rewind") else " The model is kept as it was then."
             stopped.append(
-                f"Stopped early: accuracy on retained instances fell to {kept:.0%}; the original had {knew:.0%}, always answering the most frequent class gives {majority:.0%}. The model is kept as it was then."
+                f"Stopped early: accuracy on retained instances fell to {kept:.0%}; before it was {knew:.0%}, and always answering the most frequent class gives {majority:.0%}.{kept_as}"
             )
         return kept < floor
 
@@ -118,6 +119,8 @@ def apply(
         # The guard-rail is for damage; a model that starts from nothing has none yet.
         return from_scratch(spec, dataset, part.retain, seed, remember, lambda model: bool(look(model) < 0))
 
+    # Or two requests with one seed would draw the same: the noise of a certified model, say, must never be used twice.
+    later = (len(spec.requests),) if spec.parent else ()
     passed = stopwatch(spec.device)
     task = methods.Task(
         model=copy.deepcopy(model),
@@ -128,7 +131,7 @@ def apply(
         heldout=ids(part.heldout) if "heldout" in declared.needs else None,
         share=len(part.forget) / len(part.train),
         params=dict(spec.params),
-        seed=seeds.derive("method", spec.seed),
+        seed=seeds.derive("method", spec.seed, *later),
         device=spec.device,
         train=anew if "train" in declared.needs else None,
         never_seen=_targets(model, dataset, spec, part, shadows) if "never_seen" in declared.needs else None,

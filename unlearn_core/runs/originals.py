@@ -155,7 +155,7 @@ def _describe(
     trust = {} if dataset.modality == "points" else {name: projection.trustworthiness(features, xy) for name, xy in layouts.items()}
     meta = {
         "dataset": dataset.name,
-        "title": data.info(dataset.name).title,
+        "title": data.title(dataset.name, dataset.params),
         "dataset_hash": dataset.hash,
         "modality": dataset.modality,
         "class_names": list(dataset.class_names),
@@ -163,6 +163,7 @@ def _describe(
         "total": len(dataset),
         "splits": {name: len(ids) for name, ids in dataset.splits.items()},
         "notes": list(dataset.notes),
+        "blends": dataset.blends,
         "planted": {name: ids.tolist() for name, ids in dataset.planted.items()},
         "accuracy": {name: float((predicted[ids] == labels[ids]).mean()) for name, ids in dataset.splits.items() if len(ids)},
         "trustworthiness": trust,

@@ -155,15 +155,25 @@ class Pipeline:
         dataset, run, device = loaded.dataset, spec.run, spec.run.device
         splits, many, done = dataset.splits, len(half.logits), half.logits.copy()
         known = np.concatenate([splits.train, splits.validation, splits.test])
-        targets = {request.key: self._targets(request, dataset, reporter) for request in run.requests}
+        chain = []  # on this run's device, whichever the earlier requests used
+        for request in run.requests:
+            declared = methods.info(request.method)
+            if request.method_version != declared.version:
+                raise BadInput(
+                    "u_lira",
+                    f"the run was made by another version of {declared.title}.",
+                    "Unlearn again, or audit without running the method.",
+                )
+            here = replace(tuning.settled(request, self.store), device=device)
+            chain.append((declared, here, self._targets(here, dataset, reporter)))
 
         def all_requests(model: Classifier, trained: np.ndarray, heldout: np.ndarray, seed: Callable[[int], int], progress) -> np.ndarray:
-            for request in run.requests:
+            for declared, request, targets in chain:
                 part = applying.Part.of(request, trained, heldout)
                 if not len(part.forget):
                     continue  # this model never saw any of them: nothing to unlearn
-                declared, own = methods.info(request.method), replace(tuning.settled(request, self.store), seed=seed(request.seed))
-                model = applying.apply(model, dataset, own, part, declared, without_curves(progress), targets[request.key]).model
+                own = replace(request, seed=seed(request.seed))
+                model = applying.apply(model, dataset, own, part, declared, without_curves(progress), targets).model
             return training.predict(model, dataset.inputs, device)
 
         parts = zip(pools.folders(self.store, spec.pool, JUDGE), pools.training_ids(spec.pool, dataset, JUDGE), strict=True)
@@ -205,23 +215,27 @@ class Pipeline:
                 f"{dataset.name} no longer has the contents that this run names.",
                 "Open the dataset again and choose the instances anew.",
             )
-        self.runs[spec.key] = Loaded(spec, dataset, member, original.layout())
+        loaded = Loaded(spec, dataset, member, original.layout())
         for request in spec.requests[:-1]:
-            before, seconds = self._after(request, dataset)
-            self.runs[spec.key].earlier.append(before)
-            self.runs[spec.key].spent.append(seconds)
+            before, seconds = self._after(request, dataset, spec.device)
+            loaded.earlier.append(before)
+            loaded.spent.append(seconds)
+        self.runs[spec.key] = loaded  # only now: half of a chain would be taken for all of it
         while len(self.runs) > 2:
             self.runs.popitem(last=False)
         return self.runs[spec.key]
 
-    def _after(self, request: RunSpec, dataset: Dataset) -> tuple[Member, float]:
-        """The stored model of an earlier request, and the seconds that its method took. Raises BadInput if it was deleted."""
+    def _after(self, request: RunSpec, dataset: Dataset, device: str) -> tuple[Member, float]:
+        """The stored model of an earlier request, on the later one's device and with its logits only, and the seconds that its method took.
+
+        Raises BadInput if it was deleted.
+        """
         folder = self.store.place("runs", request.key)
         if not (folder / "run.json").exists():
             raise BadInput("parent", "the run that this one goes on from is not there any more.", "Run it again, or start from another.")
-        model = self._read(folder / "model.safetensors", request, dataset)
+        model = self._read(folder / "model.safetensors", replace(request, device=device), dataset)
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return Member(model, training.read(model, dataset.inputs, request.device)), facts["timings"]["method"]
+        return Member(model, Outputs(training.predict(model, dataset.inputs, device), {})), facts["timings"]["method"]
 
     def _original(self, spec: RunSpec, reporter: Reporter) -> tuple[Dataset, Member, originals.Original]:
         key = (spec.original.key, choose(spec.device))
@@ -348,8 +362,12 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         seconds=seconds,
         settings={"retrains": loaded.spec.retrains, "goal": methods.info(loaded.spec.method).goal, "spent": loaded.spent},
         relearn=relearn,
+        blends=dataset.blends,
         requests=[np.array(request.forget) for request in loaded.spec.requests],
         earlier=[member.outputs for member in loaded.earlier],
+        planted=dataset.planted,
+        planting=dataset.planting,
+        groups=dataset.groups,
         memo=loaded.memo,
     )
     return subject

@@ -79,8 +79,11 @@ class Service:
     def _spawn(self) -> subprocess.Popen:
         log = open(self.store.folder / "worker.log", "ab")  # noqa: SIM115 - handed over to the process
         command = [sys.executable, "-m", "unlearn_core.runs.worker", "--store", str(self.store.folder)]
+        environment = os.environ | {"UNLEARN_STORE": str(self.store.folder.resolve())}  # imported data lies there
         with log:
-            return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def _end_the_deaf(self) -> None:
         """A library call that cannot be interrupted must not delay a cancel: its process is ended and replaced."""

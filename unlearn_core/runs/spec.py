@@ -7,6 +7,7 @@ import json
 import math
 import operator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from unlearn_core import data, evidence, methods, models, projection
@@ -99,11 +100,11 @@ class RunSpec:
     evidence: dict[str, int] = field(default_factory=dict)
     parent: RunSpec | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         return digest("run", self.to_dict())
 
-    @property
+    @cached_property
     def requests(self) -> tuple[RunSpec, ...]:
         """All requests from the first to this one."""
         return (*(self.parent.requests if self.parent else ()), self)
@@ -113,7 +114,7 @@ class RunSpec:
         """Sorted ids that earlier requests forgot."""
         return self.parent.gone if self.parent else ()
 
-    @property
+    @cached_property
     def gone(self) -> tuple[int, ...]:
         """Sorted ids that this request and all earlier ones forgot."""
         return tuple(sorted((*self.earlier, *self.forget)))
@@ -151,6 +152,12 @@ class RunSpec:
             )
         if parent and (parent.original, parent.dataset_hash) != (original, dataset_hash):
             raise BadInput("parent", "that run started from another original.", "Open its original first, or start from this one.")
+        if parent and declared.follows and any(request.method not in declared.follows for request in parent.requests):
+            raise BadInput(
+                "method",
+                f"{declared.title} is not exact on a model that another method changed.",
+                f"Start from the original, or from a run of {' or '.join(methods.info(name).title for name in declared.follows)}.",
+            )
         if parent and len(parent.requests) >= MAX_REQUESTS:
             raise BadInput("parent", f"{MAX_REQUESTS} requests in a row are the most.", "Forget all instances at once from the original.")
         ids = check_ids(forget, train, total, gone=parent.gone if parent else ())

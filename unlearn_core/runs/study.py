@@ -61,6 +61,7 @@ MEASURES = {
     "utility.accuracy.forget": "accuracy on forgotten",
     "utility.accuracy.test": "accuracy on test",
     "instances.told_apart.forget": "share still told apart",
+    "instances.over_forgotten.forget": "share over-forgotten",
     "utility.cost.ratio": "time, in retrainings",
 }
 

@@ -184,6 +184,7 @@ def apply(
     result is the one that asking for the chosen value by hand gives.
     """
     from unlearn_core.models.device import stopwatch
+    from unlearn_core.models.training import Diverged
     from unlearn_core.runs import applying
 
     if not asked(spec.params):
@@ -196,12 +197,20 @@ def apply(
         first, last = (start + (stop - start) * place / len(param.trials) for place in (k, k + 1))
         progress = reporter.stage(f"trying α = {value:.3g} ({k + 1} of {len(param.trials)})", first, last)
         own = replace(spec, params=spec.params | {STRENGTH: value})
-        found = applying.apply(model, dataset, own, part, declared, progress, shadows)
+        passed = stopwatch(spec.device)
+        try:
+            found = applying.apply(model, dataset, own, part, declared, progress, shadows)
+        except Diverged as error:  # the other values may hold
+            done.append(error)
+            trials.append(Trial(value, None, None, None, None, passed()))
+            continue
         passed = stopwatch(spec.device)
         score, forget, retain, tuning = judge(found.model)
         done.append(found)
         trials.append(Trial(value, score, forget, retain, tuning, found.seconds + passed()))
     best = pick(trials, declared.goal, param.usual)
+    if isinstance(done[best], Diverged):
+        raise done[best]
     seconds = ready + sum(trial.seconds for trial in trials)
     search = {
         "rule": RULES[declared.goal],

@@ -50,6 +50,9 @@ def regions(run: Run, found: Original, names: tuple[str, ...]) -> None:
 
 def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
     views, triplet = run.views, None
+    if not found.meta.get("blends", True):
+        block(run, "boundary.plane_agreement")  # says why
+        return
     with st.expander("Choose the plane's three instances"):
         st.caption(
             "A plane through a forgotten instance (first), one like it and one of a rival class shows exactly how the boundary between them moved."

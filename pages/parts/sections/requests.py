@@ -39,7 +39,11 @@ def draw(run: Run, found: Original) -> None:
         block(run, "requests.accuracy", fig, data=_numbers(view, names, "accuracy"))
     left, right = st.columns(2, gap="large")
     with left:
-        block(run, "requests.drift", requests_figures.course({"drift": view["drift"]}, {}, y="divergence from the original (bits)"))
+        fresh = run.measure("requests.drift.retain").retrained
+        fig = requests_figures.course(
+            {"drift": view["drift"]}, {"drift": fresh.values} if fresh else {}, y="divergence from the original (bits)"
+        )
+        block(run, "requests.drift", fig, data=pd.DataFrame({"model": requests_figures.steps(count + 1), "drift": view["drift"]}))
     with right:
         st.markdown("##### Usefulness over the requests")
         st.caption("Accuracy on the instances that stay and on test instances after each request; at the right, the retrained models.")
