@@ -83,11 +83,23 @@ def _cost(run: Run) -> list[str]:
         said = [f"{took}, one retraining {seconds(mean)} ({method / mean:.0%} of it)."]
         if method > max(retrained):
             said.append("Retraining was the cheaper way here, and it is exact: prefer it.")
+    if run.timings.get("pool"):
+        said.append(_pool(run))
     for group, name in (("retain", "the instances that stay"), ("test", "test instances")):
         found = _find(run, f"utility.accuracy.{group}")
         if found and found.original is not None and found.unlearned is not None:
             said.append(f"Accuracy on {name}: {found.original:.1%} {before(run)}, {found.unlearned:.1%} after{_beside(found)}.")
     return said
+
+
+def _pool(run: Run) -> str:
+    """What the shadow models cost that a method aims by, shared and not shared."""
+    took, method, retrained = run.timings["pool"], run.timings["method"], run.timings["retrained"]
+    times = f", {took / np.mean(retrained):.0f} retrainings" if retrained else ""
+    return (
+        f"Its {run.spec.params['pool']} shadow models are not in that: they took about {seconds(took)}{times}, once for this data and model, and serve every "
+        f"later request. For a single request it comes to {seconds(took + method)}."
+    )
 
 
 def _sure(run: Run) -> list[str]:

@@ -8,7 +8,7 @@ from models.samples import SAMPLE, load
 from unlearn_core import data, models
 from unlearn_core.errors import BadInput
 from unlearn_core.models import device, storage, training
-from unlearn_core.models.base import LEAST_STEPS, Facts, epochs_for
+from unlearn_core.models.base import LEAST_STEPS, MOST_STEPS, Facts, epochs_for
 from unlearn_core.models.classifier import Classifier, Standardise
 from unlearn_core.params import resolve
 
@@ -144,9 +144,11 @@ def test_automatic_epochs_give_enough_steps(instances):
     params = recipe("mlp")
     epochs = epochs_for(params, instances)
     per_epoch = -(-instances // params["batch"])
-    assert epochs >= params["usual_epochs"] and epochs * per_epoch >= LEAST_STEPS
+    assert epochs * per_epoch >= LEAST_STEPS
     if epochs > params["usual_epochs"]:
         assert (epochs - 1) * per_epoch < LEAST_STEPS
+    if epochs < params["usual_epochs"]:
+        assert (epochs - 1) * per_epoch < MOST_STEPS <= epochs * per_epoch
     assert epochs_for(params | {"epochs": 3}, instances) == 3
 
 
@@ -196,3 +198,17 @@ def test_pixels_kept_as_bytes_are_the_same_image():
     np.testing.assert_allclose(
         training.predict(model, bytes_, "cpu"), training.predict(model, bytes_.astype(np.float32) / 255, "cpu"), atol=1e-6
     )
+
+
+def test_one_value_a_channel_takes_the_running_statistics():
+    from unlearn_core.models.residual import Norm
+
+    torch.manual_seed(0)
+    norm, one, many = Norm(3).train(), torch.randn(1, 3, 1, 1), torch.randn(4, 3, 1, 1)
+    norm(many)
+    before = norm.running_mean.clone()
+    expected = (one - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
+    torch.testing.assert_close(norm(one), expected)
+    assert torch.equal(norm.running_mean, before)
+    usual = torch.nn.BatchNorm2d(3).train()
+    torch.testing.assert_close(norm(many), usual(many))

@@ -244,3 +244,22 @@ def test_a_request_survives_json():
 def test_a_pool_of_other_data_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no longer has the contents"):
         pools.prepare(Store(tmp_path), replace(SPEC, dataset_hash="00ff"), Reporter())
+
+
+def test_what_a_pool_costs_is_told_beside_a_run_that_aims_by_it(tmp_path):
+    """Counted up from the models that were trained for it, and said with and without sharing."""
+    from unlearn_core import report
+    from unlearn_core.runs import api
+
+    store = Store(tmp_path)
+    given = {"params": {"pool": 12}, "retrains": 1, "device": "cpu", "store": store, "model_params": {"epochs": 2}}
+    run = api.run("wine", "random:5", "calibrated", "softmax", **given)
+    table = pools.load(store, PoolSpec.make(run.spec.original, run.spec.dataset_hash, 12).key)
+    assert run.timings["pool"] == pytest.approx(table.meta["seconds"]) == pools.cost(table)
+    half = replace(table, meta=table.meta | {"trained": 6})
+    assert pools.cost(half) == pytest.approx(2 * table.meta["seconds"])
+    assert pools.cost(replace(table, meta=table.meta | {"trained": 0})) is None
+    told = next(sentence for sentence in report.summary(run).cost if "12 shadow models" in sentence)
+    assert report.seconds(run.timings["pool"] + run.timings["method"]) in told
+    other = api.run("wine", "random:5", "finetune", "softmax", **given | {"params": {"epochs": 1}})
+    assert "pool" not in other.timings and not any("shadow models" in sentence for sentence in report.summary(other).cost)

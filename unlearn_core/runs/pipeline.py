@@ -92,6 +92,8 @@ class Pipeline:
         _check_finite(loaded)
         notes = [*done.notes, *_whole_classes(loaded), *_unchanged(loaded, declared)]
         timings = {"method": done.seconds, "retrained": []}
+        if pool := self._pool(spec):
+            timings["pool"] = pools.cost(pools.load(self.store, pool.key))
         progress = reporter.stage("collecting evidence", 0.75, 0.95)
         with self.store.writing("runs", spec.key) as folder:
             (folder / "spec.json").write_text(json.dumps(spec.to_dict()), encoding="utf-8")
@@ -196,11 +198,17 @@ class Pipeline:
 
     # models ----------------------------------------------------------------------------------
 
-    def _targets(self, spec: RunSpec, dataset: Dataset, reporter: Reporter) -> Shadows | None:
-        """The choosing half of the pool that a method takes its targets from; None for methods that take none."""
+    def _pool(self, spec: RunSpec) -> PoolSpec | None:
+        """The pool that a method takes its targets from; None for methods that take none."""
         if "never_seen" not in methods.info(spec.method).needs:
             return None
-        wanted = PoolSpec.make(spec.original, spec.dataset_hash, spec.params["pool"], device=spec.device)
+        return PoolSpec.make(spec.original, spec.dataset_hash, spec.params["pool"], device=spec.device)
+
+    def _targets(self, spec: RunSpec, dataset: Dataset, reporter: Reporter) -> Shadows | None:
+        """The choosing half of the pool that a method takes its targets from; None for methods that take none."""
+        wanted = self._pool(spec)
+        if not wanted:
+            return None
         pools.prepare(self.store, wanted, reporter, 0.02, 0.6)
         return pools.shadows(self.store, wanted, dataset, CHOOSE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,7 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
     if found:
         return found
     from unlearn_core.models import ensemble, storage, training
+    from unlearn_core.models.device import stopwatch
 
     dataset = data.load(spec.original.dataset, spec.original.dataset_params)
     if dataset.hash != spec.dataset_hash:
@@ -64,7 +64,7 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
     parts = {role: training_ids(spec, dataset, role) for role in ROLES}
     wanted = [(role, k) for role in ROLES for k in range(spec.members // 2)]
     missing = [(role, k) for role, k in wanted if not store.place("shadows", spec.member_key(role, k)).exists()]
-    begun, way = time.perf_counter(), ""
+    passed, way = stopwatch(spec.device), ""
     if missing:
         rows = [parts[role][k] for role, k in missing]
         plan = ensemble.plan(info, dataset, params, rows, spec.device)
@@ -92,13 +92,19 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
         "spec": spec.to_dict(),
         "size": len(parts[CHOOSE][0]),
         "universe": len(_universe(spec, dataset)),
-        "seconds": time.perf_counter() - begun,
+        "seconds": passed(),
         "trained": len(missing),
         "way": way,
     }
     with store.writing("pools", spec.key) as folder:
         (folder / "table.npz").write_bytes(pack(facts, describe(shadows(store, spec, dataset, CHOOSE), dataset)))
     return load(store, spec.key)
+
+
+def cost(table: Table) -> float | None:
+    """Seconds that all models of a pool take, counted up from those that were trained for it; None where all were there already."""
+    trained = table.meta["trained"]
+    return table.meta["seconds"] * table.spec.members / trained if trained else None
 
 
 def describe(half: Shadows, dataset: Dataset) -> dict[str, np.ndarray]:
