@@ -101,7 +101,7 @@ _LOOP = (
 _SHARED = {
     "paper": "This project; after ∇τ (arXiv 2403.14339) and datamodel matching (Georgiev et al., arXiv 2410.23232)",
     "goal": "undo",
-    "version": 2,
+    "version": 3,
     "alpha": "Weight of the forgotten instances' targets against the retain set.",
 }
 
@@ -111,7 +111,7 @@ METHOD = (
         title="Calibrated ∇τ",
         summary="Pulls every instance to its own target, what models that never saw it predict for it, and keeps learning the retain set.",
         needs=("retain", "heldout", "never_seen"),
-        cost="a fifth to a quarter of a retraining, and once for each dataset and model a pool of shadow models",
+        cost="about a fifth of a retraining, and once for each dataset and model a pool of shadow models",
         limits="It is as good as its targets: a pool only estimates what models without the whole set say, and quick models are rougher than retrained ones. Where labels were wrong, fine-tuning comes closer.",
         run=run,
         equation=r"\min_\theta\ \frac{\alpha}{|D_f|} \sum_{i \in D_f} \mathrm{KL}\big(q_i \,\|\, p_\theta(x_i)\big) + (1 - \alpha)\, "
@@ -147,7 +147,7 @@ METHOD = (
         title="Calibrated ∇τ without a pool",
         summary="As calibrated ∇τ, with targets from a brief training from scratch and a kernel regression on the retain set alone.",
         needs=("retain", "heldout"),
-        cost="a fifth to a quarter of a retraining",
+        cost="about a fifth of a retraining",
         limits="It is as good as its targets, and those of quick models are rougher than what retrained ones say. Where labels were wrong, fine-tuning comes closer.",
         run=run_without_pool,
         equation=r"\min_\theta\ \frac{\alpha}{|D_f|} \sum_{i \in D_f} \mathrm{KL}\big(q_i \,\|\, p_\theta(x_i)\big) + (1 - \alpha)\, "
