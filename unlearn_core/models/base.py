@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from unlearn_core.data.base import Dataset
     from unlearn_core.models.classifier import Classifier
 
-LEAST_STEPS, MOST_STEPS = 900, 6000  # of automatic epochs
+LEAST_STEPS, MOST_STEPS = 900, 5000  # of automatic epochs
 LARGE = 28 * 28  # pixels from which on an image is dear enough for bfloat16
 RECIPE_VERSION = 1  # changes whenever the training loop gives other weights for the same recipe
 

@@ -51,3 +51,5 @@ def settle() -> None:
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing here reads memory before writing it, and filling it first costs as much as some layers do.
+    torch.utils.deterministic.fill_uninitialized_memory = False
