@@ -14,6 +14,7 @@ from pages.parts.plain import plain
 from unlearn_core import data, methods, models
 from unlearn_core.data.forget import ForgetSet, read_forget_set
 from unlearn_core.errors import BadInput
+from unlearn_core.runs import api
 from unlearn_core.runs.demo import default_spec
 from unlearn_core.runs.spec import OriginalSpec, RunSpec
 from unlearn_core.runs.store import Job
@@ -186,11 +187,13 @@ def _ended_well(key: str) -> bool:
 
 def readable(job: Job) -> RunSpec | None:
     """The spec of a run's job; None if another version made it and this one lacks what it names."""
+    spec = api.spec_of(job)
+    if spec is None:
+        return None
     try:
-        spec = RunSpec.from_dict(job.spec)
         for known, name in ((methods, spec.method), (data, spec.original.dataset), (models, spec.original.model)):
             known.info(name)
-    except (KeyError, TypeError, BadInput):
+    except BadInput:
         return None
     return spec
 

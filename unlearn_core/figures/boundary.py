@@ -8,11 +8,10 @@ from plotly.subplots import make_subplots
 
 from unlearn_core.evidence.base import Measure
 from unlearn_core.figures.base import figure, triples
-from unlearn_core.figures.palette import GREY, MODEL_COLOURS, MODEL_SYMBOLS, ORANGE, VERMILLION, YELLOW, class_style
+from unlearn_core.figures.palette import GREY, MODEL_COLOURS, MODEL_SYMBOLS, ORANGE, SYMBOLS, VERMILLION, YELLOW, class_style
 from unlearn_core.figures.regions import boundary_lines, overlay, rgba, shading
 from unlearn_core.figures.utility import bounded_axis, share_axis
 
-SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "x", "star", "hexagon")
 RING = {"symbol": "circle-open", "size": 15, "color": MODEL_COLOURS["unlearned"], "line": {"width": 2.5}}
 DOT = {"symbol": "circle", "size": 8, "color": "white", "line": {"width": 2.5, "color": MODEL_COLOURS["unlearned"]}}  # seen on any heat
 GROUP_NAMES = {"forget": "Forgotten", "neighbours": "Neighbours", "retain": "Retained", "test": "Test", "plane": "Slice"}

@@ -3,6 +3,7 @@
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8A8F98"
 
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "x", "star", "hexagon")  # Plotly's names of the shape numbers
 CLASSES = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, YELLOW, GREY)
 
 # The three models keep one colour and one marker on every chart.

@@ -8,9 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from unlearn_core.figures.base import figure
-from unlearn_core.figures.palette import class_style
-
-NAMES = ("circle", "square", "triangle-up", "diamond", "x", "cross", "triangle-down", "star")
+from unlearn_core.figures.palette import SYMBOLS, class_style
 
 
 def steps(count: int) -> list[str]:
@@ -34,7 +32,7 @@ def course(lines: Mapping[str, np.ndarray], retrained: Mapping[str, np.ndarray],
             name=name,
             legendgroup=name,
             line={"color": colour, "width": 2},
-            marker={"symbol": NAMES[shape], "size": 9},
+            marker={"symbol": SYMBOLS[shape], "size": 9},
             cliponaxis=False,
             hovertemplate=f"{name}, %{{x}}: %{{y:{form}}}<extra></extra>",
         )

@@ -20,7 +20,7 @@ DRAFTED = 0.5  # of the progress, where targets have to be made first
 
 def objective(alpha: float, divergence: Tensor, retain_loss: Tensor) -> Tensor:
     """α·KL(never-seen prediction ‖ model) on the forget set + (1 − α)·cross-entropy on the retain set, batch means in nats."""
-    return alpha * divergence + (1 - alpha) * retain_loss
+    return pairs.weighed(alpha, divergence, retain_loss)
 
 
 def auto_batch(passes: int, retain: int) -> int:
@@ -103,6 +103,7 @@ _SHARED = {
     "goal": "undo",
     "version": 3,
     "alpha": "Weight of the forgotten instances' targets against the retain set.",
+    "equation": r"\min_\theta\ \frac{\alpha}{|D_f|} \sum_{i \in D_f} \mathrm{KL}\big(q_i \,\|\, p_\theta(x_i)\big) + (1 - \alpha)\, L_r(\theta)",
 }
 
 METHOD = (
@@ -114,8 +115,6 @@ METHOD = (
         cost="about a fifth of a retraining, and once for each dataset and model a pool of shadow models",
         limits="It is as good as its targets: a pool only estimates what models without the whole set say, and quick models are rougher than retrained ones. Where labels were wrong, fine-tuning comes closer.",
         run=run,
-        equation=r"\min_\theta\ \frac{\alpha}{|D_f|} \sum_{i \in D_f} \mathrm{KL}\big(q_i \,\|\, p_\theta(x_i)\big) + (1 - \alpha)\, "
-        r"L_r(\theta)",
         where=r"$q_i$ what models that never saw instance $i$ predict for it",
         params=(
             *_LOOP,
@@ -150,8 +149,6 @@ METHOD = (
         cost="about a fifth of a retraining",
         limits="It is as good as its targets, and those of quick models are rougher than what retrained ones say. Where labels were wrong, fine-tuning comes closer.",
         run=run_without_pool,
-        equation=r"\min_\theta\ \frac{\alpha}{|D_f|} \sum_{i \in D_f} \mathrm{KL}\big(q_i \,\|\, p_\theta(x_i)\big) + (1 - \alpha)\, "
-        r"L_r(\theta)",
         where=r"$q_i$ what quick models without the forget set predict for instance $i$",
         params=_LOOP,
         order=3,

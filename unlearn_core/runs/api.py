@@ -164,13 +164,13 @@ def submit_run(store: Store, spec: RunSpec) -> Job:
 def going_on(store: Store, key: str) -> list[Job]:
     """The runs whose chain of requests goes through this one."""
     listed = store.jobs("run", "evidence")
-    own = next((_spec_of(job) for job in listed if job.key == key), None)
+    own = next((spec_of(job) for job in listed if job.key == key), None)
     # Compared as they are: to hash every request of every chain takes seconds where there are many.
     same = (lambda request: request == own) if own else (lambda request: request.key == key)
-    return [job for job in listed if (spec := _spec_of(job)) and any(map(same, spec.requests[:-1]))]
+    return [job for job in listed if (spec := spec_of(job)) and any(map(same, spec.requests[:-1]))]
 
 
-def _spec_of(job: Job) -> RunSpec | None:
+def spec_of(job: Job) -> RunSpec | None:
     """What a run was asked to do; None for rows of another version."""
     try:
         return RunSpec.from_dict(job.spec)
@@ -193,7 +193,7 @@ def delete_run(store: Store, key: str) -> None:
             store.delete(other.key)
     for kind in ("planes", "audits"):
         store.discard(kind, f"{key}-*")
-    mine, others = _spec_of(job) if job else None, [_spec_of(other) for other in store.jobs("run", "evidence")]
+    mine, others = spec_of(job) if job else None, [spec_of(other) for other in store.jobs("run", "evidence")]
     if mine is None or None in others:  # rows of another version: their models may be shared
         return
     if mine.retrain_key not in {other.retrain_key for other in others}:
