@@ -283,11 +283,21 @@ def to_csv(table: list[dict]) -> str:
     return out.getvalue()
 
 
+def weights(run: Run) -> bytes:
+    """The unlearned model as a safetensors file, without what its architecture withholds (`ModelInfo.withheld`)."""
+    from safetensors import safe_open
+    from safetensors.numpy import save
+
+    with safe_open(run.model_path, "numpy") as file:
+        given = set(file.keys()).difference(models.info(run.spec.original.model).withheld)
+        return save({name: file.get_tensor(name) for name in sorted(given)}, file.metadata())
+
+
 def bundle(run: Run) -> bytes:
     """A zip of the unlearned model (safetensors), its spec and all measures: what a replay needs."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(run.model_path, "model.safetensors")
+        archive.writestr("model.safetensors", weights(run))
         archive.write(run.folder / "spec.json", "spec.json")
         archive.writestr("evidence.csv", to_csv(rows(run.measures)))
     return out.getvalue()

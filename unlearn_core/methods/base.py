@@ -26,7 +26,7 @@ class Task:
     models which never saw each forgotten instance predict for it; they come from a pool's choosing half of `params["pool"]` models.
     dataset, class_names [C]: what the data and its classes are called.
     watch(model): reports live accuracy, and is True when retained accuracy collapsed (below half of the
-    original's, or close to always answering the most frequent class); methods that take steps stop then. chosen: what "auto" became, for the
+    original's, or close to always answering the most frequent class); methods that take steps stop then. look(model): reports the same and never stops, for methods that must not. chosen: what "auto" became, for the
     record. notes: sentences for the person.
     """
 
@@ -43,6 +43,7 @@ class Task:
     train: Callable[[int], Classifier] | None
     progress: Progress
     watch: Callable[[Classifier], bool]
+    look: Callable[[Classifier], bool] = lambda model: False
     never_seen: Tensor | None = None
     dataset: str = ""
     class_names: tuple[str, ...] = ()

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 def run(task: Task) -> Classifier:
     from unlearn_core.models import private
-    from unlearn_core.models.training import accuracy
 
     model, params, instances = task.model, task.params, len(task.retain)
     model.requires_grad_(False)
@@ -24,23 +23,11 @@ def run(task: Task) -> Classifier:
     sampled, steps = private.rate(params["batch"], instances), private.count(params["epochs"], params["batch"], instances)
     noise = private.noise_for(params["epsilon"], sampled, steps, delta)
     epsilon = private.spent(noise, sampled, steps, delta)
-    seen = 0.0
-
-    def progress(fraction: float, **curves: float) -> None:
-        nonlocal seen
-        seen = fraction
-        task.progress(fraction, **curves)
-
-    def look(model: Classifier) -> bool:
-        # No guard-rail: it would decide by the retained instances when to stop, and ε does not count that.
-        both = (("retain", task.retain), ("forget", task.forget))
-        task.progress(seen, **{f"{name}_accuracy": accuracy(model, task.x, task.y, ids) for name, ids in both})
-        return False
-
+    # No guard-rail: it would decide by the retained instances when to stop, and ε does not count that.
     private.descend(
         model, task.x, task.y, task.retain,
         epochs=params["epochs"], batch=params["batch"], lr=params["lr"], clip=params["clip"], noise=noise,
-        seed=task.seed, progress=progress, after_epoch=look,
+        seed=task.seed, progress=task.progress, after_epoch=task.look,
     )  # fmt: skip
     task.chosen.update(epsilon=epsilon, delta=delta, noise=noise, steps=steps, sampling_rate=sampled)
     task.notes.append(

@@ -15,25 +15,10 @@ if TYPE_CHECKING:
 def run(task: Task) -> Classifier:
     import torch
 
-    from unlearn_core.models.training import accuracy
-
     model, retain, forget = task.model, task.retain, task.forget
     plan = sharding.touched(torch.cat([retain, forget]).cpu().numpy(), forget.cpu().numpy(), model.params, int(model.seed))
-    seen = 0.0
-
-    def progress(fraction: float, **curves: float) -> None:
-        nonlocal seen
-        seen = fraction
-        task.progress(fraction, **curves)
-
-    def after_shard(model: Classifier) -> bool:
-        # No guard-rail: whatever comes out is what training without the points gives.
-        task.progress(
-            seen, **{f"{name}_accuracy": accuracy(model, task.x, task.y, ids) for name, ids in (("retain", retain), ("forget", forget))}
-        )
-        return False
-
-    model.learn(task.x, task.y, retain.cpu().numpy(), plan.first, progress, after_shard)
+    # No guard-rail: whatever comes out is what training without the points gives.
+    model.learn(task.x, task.y, retain.cpu().numpy(), plan.first, task.progress, task.look)
     task.chosen |= {
         "shards_redone": len(plan.shards),
         "redone_from": {str(k): int(plan.first[k]) for k in plan.shards},

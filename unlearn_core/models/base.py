@@ -42,6 +42,7 @@ class ModelInfo:
     whenever the same parameters give another network.
     `train(info, dataset, params, ids, seed, device, progress, after_epoch) -> Classifier`: where the usual recipe is not
     how this model is trained (shards with checkpoints, a convex problem solved to the end); then params need none of `recipe`.
+    withheld: tensors that a later request needs and nobody else should have, since they tell about what was forgotten; `report.weights` leaves them out.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelInfo:
     order: int = 100
     version: int = 1
     train: Callable[..., Classifier] | None = None
+    withheld: tuple[str, ...] = ()
 
 
 def recipe(*, epochs: int, batch: int = 64, lr: float = 1e-3, weight_decay: float = 1e-4) -> tuple[Param, ...]:

@@ -99,4 +99,5 @@ MODEL = ModelInfo(
         ),
     ),
     order=4,
+    withheld=("noise",),  # a certificate holds towards people who do not know it
 )

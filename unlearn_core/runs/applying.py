@@ -93,15 +93,19 @@ def apply(
     if "heldout" in declared.needs and not len(part.heldout):
         raise BadInput("method", f"{declared.title} needs held-out instances and {dataset.name} has none.", "Choose another method.")
 
-    def look(model: Classifier) -> float:
+    def kept_by(model: Classifier) -> float:
         watched = stopwatch(spec.device)
         kept = training.accuracy(model, x, y, sample)
         progress(state["fraction"], retain_accuracy=kept, forget_accuracy=training.accuracy(model, x, y, forget))
         state["looking"] += watched()
         return kept
 
+    def look(model: Classifier) -> bool:
+        kept_by(model)
+        return False
+
     def watch(model: Classifier) -> bool:
-        kept = look(model)
+        kept = kept_by(model)
         if kept < floor:
             kept_as = "" if spec.params.get("rewind") else " The model is kept as it was then."
             stopped.append(
@@ -117,7 +121,7 @@ def apply(
 
     def anew(seed: int) -> Classifier:
         # The guard-rail is for damage; a model that starts from nothing has none yet.
-        return from_scratch(spec, dataset, part.retain, seed, remember, lambda model: bool(look(model) < 0))
+        return from_scratch(spec, dataset, part.retain, seed, remember, look)
 
     # Or two requests with one seed would draw the same: the noise of a certified model, say, must never be used twice.
     later = (len(spec.requests),) if spec.parent else ()
@@ -139,6 +143,7 @@ def apply(
         class_names=dataset.class_names,
         progress=remember,
         watch=watch,
+        look=look,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)

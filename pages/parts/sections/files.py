@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from unlearn_core import report
+from unlearn_core import models, report
 from unlearn_core.runs.api import Run
 from unlearn_core.runs.originals import Original
 
@@ -14,11 +14,16 @@ def draw(run: Run, found: Original) -> None:
         "The bundle holds the weights (safetensors), the specification and every number; with it a run can be replayed and checked. "
         "The arrays hold what the charts draw: one array for each view and model, to be read with numpy.load."
     )
+    if withheld := models.info(run.spec.original.model).withheld:
+        st.caption(
+            f"The weights come without {' and '.join(withheld)}, which would tell about what was forgotten. Whoever has the data and the seed in "
+            "the specification can compute them again."
+        )
     stem = f"{run.spec.original.dataset}-{run.spec.method}-{run.key[:8]}"
     bar = st.columns(4)
     bar[0].download_button(
         "Model (safetensors)",
-        run.model_path.read_bytes(),
+        lambda: report.weights(run),
         f"{stem}.safetensors",
         key="file.model",
         icon=":material/download:",
