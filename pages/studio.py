@@ -19,13 +19,13 @@ def select_and_unlearn(state: Studio, found: Original) -> None:
     with left:
         bar = st.columns(2)
         colour = bar[0].selectbox("Colour by", mapping.colours(found), format_func=str.capitalize, key="colour")
-        layout = bar[1].selectbox(
-            "Layout", found.layouts, format_func=mapping.LAYOUTS.get, key=f"layout.{found.key}", disabled=len(found.layouts) == 1
-        )
+        layout, awaited = mapping.choose_layout(bar[1], found)
         points = mapping.points(found, layout, colour, state.forget, state.gone)
         what = f"Map of {len(found.ids)} training instances of {found.meta['title']}, coloured by {colour}; {len(state.forget)} chosen to forget"
         late = pick(points, state.forget.ids, key=PICKER, alt=what, height=500)
         apply(state, late)
+        if awaited:
+            mapping.awaited(found, awaited)
         st.caption(mapping.trust(found, layout, state.gone))
         if late:
             st.rerun(scope="fragment")
@@ -63,6 +63,7 @@ frame.enter()
 state = studio()
 opening.choose_original(state)
 with st.sidebar:
+    scenarios.listed(state)
     opening.device_field()
 found = opening.opened(state)
 if found:

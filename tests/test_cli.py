@@ -318,3 +318,27 @@ def test_imported_data_is_found_in_the_store_that_was_named(capsys, monkeypatch,
     assert status == 0 and "3 training instances of points" in out, err
     assert call(capsys, "run", *given, "--store", tmp_path / "elsewhere")[0] == 2
     assert dict(os.environ) == before
+
+
+def test_imported_data_is_listed_and_deleted_with_what_was_made_from_it(capsys, monkeypatch, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    text = "a,b,label\n" + "".join(f"{a},{b},{i % 2}\n" for i, (a, b) in enumerate(rows))
+    store = ["--store", tmp_path]
+    assert call(capsys, "data", "list", *store)[1] == "No data was imported.\n"
+    with monkeypatch.context() as patch:
+        patch.setenv("UNLEARN_STORE", str(tmp_path))
+        key = own.save(importing.read(text.encode(), "points.csv")).key
+    given = ["--dataset", "own_points", "--dataset-param", f"key={key}", "--model-param", "epochs=2", "--forget", "random:3"]
+    assert call(capsys, "run", *given, "--method", "finetune", "--retrains", "1", *store)[0] == 0
+    listed = call(capsys, "data", "list", *store)[1]
+    assert f"{key}  points: 60 instances" in listed and "1 model with its map, 1 run and 1 retrained model" in listed
+    (row,) = json.loads(call(capsys, "data", "list", "--json", *store)[1])
+    assert (row["key"], row["instances"], row["made"]["runs"], row["busy"]) == (key, 60, 1, 0)
+    status, out, _ = call(capsys, "data", "delete", key, *store)
+    assert status == 0 and "Nothing was deleted" in out and (tmp_path / "data" / key).exists()
+    assert call(capsys, "data", "delete", key, "--only-data", "--yes", *store)[0] == 0 and not (tmp_path / "data" / key).exists()
+    assert "deleted, but not what was made from it" in call(capsys, "data", "list", *store)[1]
+    assert call(capsys, "data", "delete", key, "--yes", *store)[0] == 0 and not list(tmp_path.glob("runs/*"))
+    assert call(capsys, "data", "list", *store)[1] == "No data was imported.\n"
+    status, _, err = call(capsys, "data", "delete", key, "--yes", *store)
+    assert status == 2 and "nothing here comes from imported data" in err

@@ -1,9 +1,13 @@
 """The layout: neighbours, PCA, UMAP's seed, trustworthiness."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
 from unlearn_core import projection
+from unlearn_core.errors import BadInput
 
 
 def clusters(seed=0, n=90, d=6):
@@ -66,14 +70,72 @@ def test_trustworthiness_tells_a_good_map_from_a_shuffled_one():
     assert projection.trustworthiness(features, good) > 0.8 > projection.trustworthiness(features, shuffled)
 
 
-def test_umap_is_seeded_and_keeps_clusters_together():
+@pytest.mark.parametrize("name", [projection.UMAP, projection.PACMAP])
+def test_a_layout_is_seeded_and_keeps_clusters_together(name):
     features, labels = clusters(4)
     rows, distances = projection.nearest(features)
     before = features.copy(), rows.copy(), distances.copy()
-    first = projection.umap_layout(features, rows, distances, seed=7)
+    first = projection.lay_out(name, features, rows, distances, seed=7)
     assert all(np.array_equal(a, b) for a, b in zip(before, (features, rows, distances), strict=True))
-    assert np.array_equal(first, projection.umap_layout(features, rows, distances, seed=7))
-    assert not np.array_equal(first, projection.umap_layout(features, rows, distances, seed=8))
+    assert np.array_equal(first, projection.lay_out(name, features, rows, distances, seed=7))
+    assert not np.array_equal(first, projection.lay_out(name, features, rows, distances, seed=8))
     assert first.shape == (90, 2) and first.dtype == np.float32 and np.isfinite(first).all()
     near = projection.nearest(first, 5)[0]
     assert (labels[near] == labels[:, None]).mean() > 0.95
+
+
+@pytest.mark.parametrize("features", [np.zeros((60, 3)), np.arange(60.0)[:, None]], ids=["all alike", "one column"])
+def test_pacmap_of_degenerate_features_is_finite(features):
+    features = features.astype(np.float32)
+    xy = projection.lay_out(projection.PACMAP, features, *projection.nearest(features), seed=0)
+    assert xy.shape == (60, 2) and np.isfinite(xy).all()
+
+
+def test_pacmap_of_a_few_instances_is_refused_and_not_offered():
+    features, _ = clusters(4)
+    few = features[: projection.FEWEST - 1]
+    with pytest.raises(BadInput, match=r"^layout: PaCMAP needs 50 instances"):
+        projection.lay_out(projection.PACMAP, few, *projection.nearest(few), seed=0)
+    assert projection.possible(["cpu"], len(few)) == ["umap"]
+
+
+def test_many_instances_get_pacmap_by_themselves_and_cuml_needs_a_gpu(monkeypatch):
+    assert projection.automatic(projection.UP_TO) == "umap" and projection.automatic(projection.UP_TO + 1) == "pacmap"
+    monkeypatch.setattr(projection.importlib.util, "find_spec", lambda name: None)
+    assert projection.possible(["cuda", "cpu"], 1000) == ["umap", "pacmap"]
+    monkeypatch.setattr(projection.importlib.util, "find_spec", lambda name: name == "cuml" or None)
+    assert projection.possible(["cpu"], 1000) == ["umap", "pacmap"]
+    assert projection.possible(["cuda", "cpu"], 1000) == ["umap", "pacmap", "cuml"]
+
+
+class StandIn:
+    """The part of cuml.manifold.UMAP's interface that is used (RAPIDS 26.08): keywords only, neighbours with oneself first."""
+
+    def __init__(self, *, n_neighbors, min_dist, spread, random_state, precomputed_knn, output_type):
+        indices, distances = precomputed_knn
+        assert indices.shape == distances.shape and indices.shape[1] == n_neighbors and output_type == "numpy"
+        assert (indices[:, 0] == np.arange(len(indices))).all() and (distances[:, 0] == 0).all() and (distances[:, 1:] > 0).all()
+        assert (spread, min_dist) == (projection.SPREAD, projection.MIN_DIST) and 0 <= random_state < 2**31
+        self.seed = random_state
+
+    def fit_transform(self, X):  # noqa: N803 - cuML's name
+        return X[:, :2] * 5 + self.seed
+
+
+def test_cuml_is_asked_as_umap_is(monkeypatch):
+    """No GPU is needed: a stand-in of the same interface takes cuML's place."""
+    module = ModuleType("cuml.manifold")
+    module.UMAP = StandIn
+    monkeypatch.setitem(sys.modules, "cuml", ModuleType("cuml"))
+    monkeypatch.setitem(sys.modules, "cuml.manifold", module)
+    features, _ = clusters(5)
+    xy = projection.lay_out(projection.CUML, features, *projection.nearest(features), seed=2**31 + 3)
+    raw = features[:, :2] * 5 + 3
+    np.testing.assert_allclose(xy, (raw - raw.mean(0)) / raw.std(), atol=1e-4)
+
+
+def test_cuml_that_cannot_run_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuml", None)
+    features, _ = clusters(6)
+    with pytest.raises(BadInput, match=r"^layout: cuML cannot be used here .*Choose UMAP or PaCMAP\.$"):
+        projection.lay_out(projection.CUML, features, *projection.nearest(features), seed=0)

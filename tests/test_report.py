@@ -1,14 +1,20 @@
 """What a person takes away."""
 
+import csv
 import io
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from models import samples
 from safetensors.numpy import load, load_file
 
 from unlearn_core import report
+from unlearn_core.data.parts import column_spans
 from unlearn_core.runs import api
+from unlearn_core.runs.originals import Original
 from unlearn_core.runs.store import Store
 
 
@@ -27,3 +33,46 @@ def test_a_download_holds_the_weights_without_what_tells_about_the_forgotten(tmp
     assert all(np.array_equal(stored[name], value) for name, value in given.items())
     with zipfile.ZipFile(io.BytesIO(report.bundle(run))) as archive:
         assert set(load(archive.read("model.safetensors"))) == set(given)
+
+
+@pytest.mark.parametrize(("name", "said"), [("words", "text"), ("mixed", "column: kind")])
+def test_what_was_forgotten_as_people_see_it(name, said):
+    dataset = samples.load(name)
+    ids = dataset.splits.train
+    arrays = {"ids": ids, "label": dataset.labels[ids], "predicted": 1 - dataset.labels[ids], "loss": np.full(len(ids), 0.25, np.float32)}
+    meta = {"class_names": list(dataset.class_names), "modality": dataset.modality, "feature_names": list(dataset.feature_names)}
+    found = Original("k", None, Path("nowhere"), meta, arrays)
+    found.__dict__["texts"] = [dataset.words(int(i)) for i in ids]
+    gone = tuple(ids[[3, 5]].tolist())
+    zipped = report.forgotten(SimpleNamespace(spec=SimpleNamespace(gone=gone)), found, picture=None)
+    with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
+        assert archive.namelist() == ["instances.csv"]
+        rows = list(csv.DictReader(io.TextIOWrapper(archive.open("instances.csv"), encoding="utf-8")))
+    for row, i in zip(rows, gone, strict=True):
+        assert (int(row["id"]), row["label"], row["loss"]) == (i, dataset.class_names[dataset.labels[i]], "0.25")
+        assert row["predicted"] != row["label"]
+        assert row[said] == (dataset.texts[i] if name == "words" else "abcd"[int(dataset.inputs[i, 1])])
+
+
+def test_pictures_of_what_was_forgotten(stored_digits):
+    run, found = stored_digits
+    with zipfile.ZipFile(io.BytesIO(report.forgotten(run, found, lambda i: f"picture {i}".encode()))) as archive:
+        assert set(archive.namelist()) == {"instances.csv", *(f"pictures/{i}.png" for i in run.spec.gone)}
+        assert archive.read(f"pictures/{run.spec.gone[0]}.png") == f"picture {run.spec.gone[0]}".encode()
+        assert archive.read("instances.csv").decode().startswith("id,label,predicted,loss,picture\n")
+
+
+@pytest.fixture
+def stored_digits(tmp_path):
+    """A made-up run on made-up pictures."""
+    (tmp_path / "sprite.png").write_bytes(b"")
+    arrays = {"ids": np.array([4, 7, 9]), "label": np.array([0, 1, 0]), "predicted": np.array([0, 1, 1]), "loss": np.zeros(3, np.float32)}
+    found = Original("k", None, tmp_path, {"class_names": ["a", "b"], "modality": "image", "feature_names": []}, arrays)
+    return SimpleNamespace(spec=SimpleNamespace(gone=(7, 9))), found
+
+
+def test_columns_are_found_where_a_name_also_begins_another_value():
+    text = "age 3, average age 4, job a, age 9, city x"
+    names = ["age", "average age", "job", "gone", "city"]
+    found = [None if place is None else text[slice(*place)] for place in column_spans(text, names)]
+    assert found == ["age 3", "average age 4", "job a, age 9", None, "city x"]

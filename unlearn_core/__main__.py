@@ -1,4 +1,4 @@
-"""The command line: `python -m unlearn_core list|cards|run|tune|bench|anchors|app`."""
+"""The command line: `python -m unlearn_core list|cards|run|tune|bench|anchors|data|app`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from unlearn_core.errors import BadInput
@@ -27,12 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
     _add_tune(commands)
     _add_bench(commands)
     _add_anchors(commands)
+    _add_data(commands)
     app = commands.add_parser("app", help="start the dashboard (sets everything up on the first start)")
     app.add_argument("streamlit", nargs="*", help="options handed on to Streamlit, after --")
     given = parser.parse_args(arguments)
     try:
         with _in_store(getattr(given, "store", None)):
-            known = {"list": _list, "cards": _cards, "run": _run, "tune": _tune, "bench": _bench, "anchors": _anchors, "app": _app}
+            known = {
+                "list": _list, "cards": _cards, "run": _run, "tune": _tune, "bench": _bench, "anchors": _anchors, "data": _data, "app": _app,
+            }  # fmt: skip
             return known[given.command](given)
     except BadInput as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -92,6 +96,9 @@ def _add_request(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             f"--{kind}-param", action="append", default=[], metavar="NAME=VALUE", help=f"a parameter of the {kind}; may be repeated"
         )
+    command.add_argument(
+        "--weights", metavar="FILE", help="a state dict (safetensors) that the original model has, instead of being trained"
+    )
     command.add_argument("--from", dest="parent", metavar="KEY", help="the stored run whose model this request goes on from")
     command.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -102,6 +109,9 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("--suite", default="sources", help="sources, or quick to try it out")
     bench.add_argument("--seeds", default="5", help="draws of the forget set (where it is random) and of the method")
     bench.add_argument("--methods", default="", help="names separated by commas (default: all)")
+    bench.add_argument(
+        "--weights", metavar="FILE", help="a state dict (safetensors) for the original; cases that it does not fit are left out"
+    )
     bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
     bench.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
     bench.add_argument("--json", action="store_true", help="one JSON list on stdout")
@@ -111,6 +121,48 @@ def _add_anchors(commands: Any) -> None:
     anchors = commands.add_parser("anchors", help="embed what a dataset's classes are called or look like with a pretrained text encoder")
     anchors.add_argument("--dataset", required=True)
     anchors.add_argument("--encoder", default="all-MiniLM-L6-v2", help="name or folder of a sentence encoder (needs sentence-transformers)")
+
+
+def _add_data(commands: Any) -> None:
+    own = commands.add_parser("data", help="your own imported data: list it with what was made from it, or delete both").add_subparsers(
+        dest="what", required=True
+    )
+    listing = own.add_parser("list", help="what is kept, and what is left of deleted data")
+    deleting = own.add_parser("delete", help="for good")
+    deleting.add_argument("key", help="as listed")
+    deleting.add_argument("--only-data", action="store_true", help="keep models, maps (with their pictures and texts), runs and selections")
+    deleting.add_argument("--yes", action="store_true", help="do it; without this, it is only said what would go")
+    for command in (listing, deleting):
+        command.add_argument("--store", help="folder of results (default: UNLEARN_STORE or .store)")
+    listing.add_argument("--json", action="store_true", help="one JSON list on stdout")
+
+
+def _data(given: argparse.Namespace) -> int:
+    from unlearn_core.data import own
+    from unlearn_core.runs import deleting
+    from unlearn_core.runs.store import Store
+
+    store = Store(given.store)
+    if given.what == "delete":
+        made = deleting.made_from(store, given.key)
+        title = f"{made.kept.title} ({made.kept.instances:,} instances)" if made.kept else "data that was deleted before"
+        told = title if given.only_data else f"{title}, and what was made from it: {made}, {made.size / 1e6:.1f} MB"
+        if given.yes and given.only_data:
+            deleting.delete_data_only(store, given.key)
+        elif given.yes:
+            deleting.delete(store, given.key)
+        print(f"Deleted: {told}." if given.yes else f"This would delete {told}.\nNothing was deleted. Say --yes to do it.")
+        return 0
+    found = [deleting.made_from(store, kept.key) for kept in own.kept()] + deleting.leftovers(store)
+    if given.json:
+        print(json.dumps([made.to_dict() for made in found], allow_nan=False))
+        return 0
+    for made in found:
+        about = f"{made.kept.title}: {made.kept.instances:,} instances" if made.kept else "deleted, but not what was made from it"
+        print(f"{made.key}  {about}\n{'':<18}{made.size / 1e6:.1f} MB; made from it: {made}")
+    if not found:
+        print("No data was imported.")
+    return 0
 
 
 def _anchors(given: argparse.Namespace) -> int:
@@ -183,7 +235,7 @@ def _requested(given: argparse.Namespace, **rest: Any) -> Any:
     with bar() as reporter:
         return api.run(
             given.dataset, given.forget, given.method, given.model,
-            params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"], seed=_whole("seed", given.seed),
+            params=chosen["method"], dataset_params=chosen["dataset"], model_params=chosen["model"], weights=given.weights, seed=_whole("seed", given.seed),
             device=given.device, parent=given.parent, store=given.store, reporter=reporter, **rest,
         )  # fmt: skip
 
@@ -197,7 +249,8 @@ def _bench(given: argparse.Namespace) -> int:
     wanted = [name.strip() for name in given.methods.split(",") if name.strip()]
     with bar() as reporter:
         store, device = Store(given.store), choose(given.device)
-        rows = list(study.study(given.suite, store, _whole("seeds", given.seeds), wanted, device, reporter))
+        own = Path(given.weights) if given.weights else None
+        rows = list(study.study(given.suite, store, _whole("seeds", given.seeds), wanted, device, reporter, own))
     print(json.dumps([asdict(row) for row in rows], allow_nan=False) if given.json else study.table(rows))
     return 0
 
@@ -232,6 +285,9 @@ def bar() -> Any:
         def __exit__(self, *error: object) -> None:
             if self.stage_name:
                 sys.stderr.write("\n")
+
+        def expect(self, words: str) -> None:
+            sys.stderr.write(f"{words}\n")
 
         def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
             filled = round(30 * fraction)

@@ -40,8 +40,24 @@ def plugged(group: str) -> dict[str, Any]:
         except Exception as error:  # anything may go wrong in another's package, and must not take the others away
             warnings.warn(f"The plug-in {point.value} ({group}) cannot be loaded: {type(error).__name__}: {error}", stacklevel=2)
             continue
-        found |= {item.name: item for item in (declared if isinstance(declared, tuple) else (declared,))}
+        found |= {getattr(item, "name", point.name): item for item in (declared if isinstance(declared, tuple) else (declared,))}
     return found
+
+
+def extended(own: dict[str, Any], group: str, kind: type) -> dict[str, Any]:
+    """`own` declarations, then those of installed plug-ins.
+
+    A plug-in that is no `kind`, or whose name is taken, is left out, with a warning that says so.
+    """
+    added = {}
+    for name, item in plugged(group).items():
+        if not isinstance(item, kind):
+            warnings.warn(f"The plug-in {name} ({group}) declares no {kind.__name__} and is left out.", stacklevel=3)
+        elif name in own:
+            warnings.warn(f"The plug-in {name} ({group}) is left out: there is a {name} already. Give it another name.", stacklevel=3)
+        else:
+            added[name] = item
+    return own | added
 
 
 def _declares(package: str, module: str, attribute: str) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from unlearn_core import data, evidence, methods, models
+from unlearn_core.data.parts import column_spans
 from unlearn_core.evidence.base import LEVEL, MIN_RETRAINS, Measure
 from unlearn_core.evidence.instances import ENOUGH, waffles
 from unlearn_core.evidence.verdicts import NOT
 from unlearn_core.runs.api import Run
+from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import RunSpec
 
 NAMED = 12  # ids that a sentence lists
@@ -142,10 +145,36 @@ def _sure(run: Run) -> list[str]:
         said.append(
             f"{refused} privacy verdict{'s are' if refused != 1 else ' is'} refused, because there are too few instances for this small an effect."
         )
-    said += _shadowed(run)
+    said += baseline(run) + _shadowed(run)
     if not instances(run):
         said.append(f"No verdicts on single instances: they need {ENOUGH} retrained models.")
     return said
+
+
+def baseline(run: Run) -> list[str]:
+    """Whether a model whose weights were given differs from retrained ones where nothing was forgotten; nothing for models trained here."""
+    if not run.spec.original.weights:
+        return []
+    forgotten = _find(run, "utility.accuracy.forget")
+    # A class that is gone changes test accuracy too, whatever the recipe.
+    gone = forgotten is not None and forgotten.retrained is not None and forgotten.retrained.mean == 0
+    named = {"retain": "the instances that stay"} | ({} if gone else {"test": "test instances"})
+    found = {
+        name: m for group, name in named.items() if (m := _find(run, f"utility.accuracy.{group}")) and m.inside(m.original) is not None
+    }
+    apart = [f"{name} ({m.original:.1%}, retrained {_spread(m)})" for name, m in found.items() if not m.inside(m.original)]
+    if apart:
+        return [
+            f"The given model's accuracy differs from the retrained models' by more than their seeds do on {' and '.join(apart)}. So its recipe was not the one "
+            "here, and other differences need not come from the forgotten instances either: judge by how the values change, not by the interval alone."
+        ]
+    return [f"The given model is as accurate as the retrained ones on {' and on '.join(found)}."] if found else []
+
+
+def _spread(measure: Measure) -> str:
+    """The retrained interval of a share in words."""
+    low, high = evidence.bounds(measure)
+    return f"{low:.1%} to {high:.1%}"
 
 
 def _shadowed(run: Run) -> list[str]:
@@ -301,6 +330,33 @@ def bundle(run: Run) -> bytes:
         archive.write(run.folder / "spec.json", "spec.json")
         archive.writestr("evidence.csv", to_csv(rows(run.measures)))
     return out.getvalue()
+
+
+def forgotten(run: Run, original: Original, picture: Callable[[int], bytes]) -> bytes:
+    """A zip of the forgotten instances as people see them: a table of ids, labels and texts or columns, and `picture(id)` as PNG of images."""
+    out, meta, arrays = io.BytesIO(), original.meta, original.arrays
+    table, classes = [], meta["class_names"]
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in run.spec.gone:
+            row = original.row_of[i]
+            told = {"id": i, "label": classes[arrays["label"][row]], "predicted": classes[arrays["predicted"][row]]}
+            told["loss"] = float(arrays["loss"][row])
+            if original.sprite:
+                archive.writestr(f"pictures/{i}.png", picture(i))
+                told["picture"] = f"pictures/{i}.png"
+            elif meta["modality"] == "text":
+                told["text"] = original.texts[row]
+            else:
+                told |= _columns(original.texts[row], meta["feature_names"])
+            table.append(told)
+        archive.writestr("instances.csv", to_csv(table))
+    return out.getvalue()
+
+
+def _columns(text: str, names: list[str]) -> dict[str, str]:
+    """A row as `Dataset.words` writes it, column by column; empty for those that it leaves out."""
+    places = zip(names, column_spans(text, names), strict=True)
+    return {f"column: {name}": text[place[0] + len(name) + 1 : place[1]] if place else "" for name, place in places}
 
 
 def as_text(run: Run) -> str:

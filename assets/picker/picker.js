@@ -3,6 +3,8 @@
 const NEAR = 8;                                            // pixels within which a click or hover finds a point
 const SLIP = 4;                                            // pixels a press may move and still be a click
 const THUMB = 80;
+const REST = 40;                                           // ms on a point before its tile is asked for
+const AHEAD = 48, AHEAD_BYTES = 2 ** 17;                   // tiles around it that come along, and how large they may be together
 
 const ICONS = {
   lasso: "M8 2.6c3.3 0 5.9 1.7 5.9 3.9S11.300 10.400 8 10.400 2.100 8.700 2.100 6.500 4.700 2.600 8 2.600ZM4.700 9.700c-1 .6-1 2 .2 2.200 1.300.2 1.200 1.500.2 1.900",
@@ -153,6 +155,12 @@ class Picker {
       this.sheet = sheet;
       this.wrap.dataset.pictures = "ready";
     }).catch(() => {});                                     // a broken picture leaves the caption
+  }
+
+  /** Tiles came: show the one that is waited for. */
+  looked() {
+    this.wrap.dataset.pictures = "asked";
+    if (this.hovered >= 0 && this.thumb.dataset.tile === "") this.fill(this.hovered);
   }
 
   state() {
@@ -405,13 +413,16 @@ class Picker {
   }
 
   fill(i) {
-    const { tile: [tw, th], columns } = this.plot.header, id = this.arrays.ids[i];
-    this.thumb.hidden = !this.sheet;
-    if (this.sheet) {
-      const column = i % columns, row = Math.floor(i / columns), big = Math.max(tw, th);
-      const scale = big > 96 ? 96 / big : Math.max(1, Math.floor(THUMB / big));
-      Object.assign(this.thumb, { width: tw, height: th });
+    const { tile: [tw, th], columns, asks } = this.plot.header, id = this.arrays.ids[i];
+    this.thumb.hidden = !this.sheet && !asks;
+    if (!this.thumb.hidden) {
+      const big = Math.max(tw, th), scale = big > 96 ? 96 / big : Math.max(1, Math.floor(THUMB / big));
+      Object.assign(this.thumb, { width: tw, height: th });   // empty, and as large as what comes: the card does not jump
       Object.assign(this.thumb.style, { width: `${tw * scale}px`, height: `${th * scale}px` });
+    }
+    if (asks) this.tile(i, tw, th);
+    else if (this.sheet) {
+      const column = i % columns, row = Math.floor(i / columns);
       this.thumb.getContext("2d").drawImage(this.sheet, column * tw, row * th, tw, th, 0, 0, tw, th);
       this.thumb.dataset.tile = `${column},${row}`;
     }
@@ -421,6 +432,26 @@ class Picker {
     this.caption.textContent = caption || (rows ? "" : `id ${id}`);
     this.caption.hidden = !this.caption.textContent;
     this.card.dataset.id = id;
+  }
+
+  /** Draw a tile that is here; one that is not is asked for together with those around it, once the pointer rests. */
+  tile(i, tw, th) {
+    const { tiles } = this.desk, found = tiles.find(i);
+    this.thumb.dataset.tile = found ? i : "";
+    clearTimeout(this.resting);
+    if (!found) {
+      this.resting = setTimeout(() => {
+        const channels = this.plot.header.asks, many = clamp(Math.floor(AHEAD_BYTES / (tw * th * channels)), 1, AHEAD);
+        tiles.want(this.plot.around(i, many).filter((j) => j === i || !tiles.kept.has(j)));
+      }, REST);
+      return;
+    }
+    const image = new ImageData(tw, th), { data } = image, channels = found.length / (tw * th);
+    for (let p = 0; p < tw * th; p++) {
+      for (let c = 0; c < 3; c++) data[4 * p + c] = found[channels * p + (channels > 2 ? c : 0)];
+      data[4 * p + 3] = 255;
+    }
+    this.thumb.getContext("2d").putImageData(image, 0, 0);
   }
 
   place([x, y]) {
@@ -552,11 +583,16 @@ class Picker {
 
   inspect() {
     const { chosen, pending } = this.desk, { view, cost, n } = this.plot;
-    return { selected: [...chosen].sort((a, b) => a - b), pending: pending.length, view: { ...view }, tool: this.tool, cost, n };
+    const { kept, got } = this.desk.tiles;
+    return {
+      selected: [...chosen].sort((a, b) => a - b), pending: pending.length, view: { ...view }, tool: this.tool, cost, n,
+      tiles: kept.size, got,
+    };
   }
 
   close() {
     clearTimeout(this.settle);
+    clearTimeout(this.resting);
     this.remember();
     cancelAnimationFrame(this.frame);
     cancelAnimationFrame(this.frameHover);

@@ -221,6 +221,22 @@ class Plot {
     return best;
   }
 
+  /** About `many` rows around row i, nearest first, itself among them. */
+  around(i, many) {
+    const { side, cell, start, members, left, low } = this.grid, { x, y } = this.arrays;
+    const into = (v) => clamp(Math.floor(v / cell), 0, side - 1), c = into(x[i] - left), r = into(y[i] - low);
+    let found = [];
+    for (let reach = 1; found.length < Math.min(many, this.n) && reach < 2 * side; reach *= 2) {
+      found = [];
+      for (let row = Math.max(0, r - reach); row <= Math.min(side - 1, r + reach); row++) {
+        const first = row * side + Math.max(0, c - reach), last = row * side + Math.min(side - 1, c + reach);
+        for (let m = start[first]; m < start[last + 1]; m++) found.push(members[m]);
+      }
+    }
+    const away = (j) => (x[j] - x[i]) ** 2 + (y[j] - y[i]) ** 2;
+    return found.map((j) => [away(j), j]).sort((a, b) => a[0] - b[0]).slice(0, many).map(([, j]) => j);
+  }
+
   /** Rows inside a closed polygon [[px, py], …] (even-odd rule). */
   within(polygon) {
     const { x, y } = this.arrays, xs = [], ys = [], rows = [];

@@ -76,6 +76,58 @@ function replay(base, pending) {
   return steps.at(-1);
 }
 
+const TILES_KEPT = 8 * 2 ** 20;                            // bytes
+const ASK_AGAIN = 1500;                                    // ms after which an unanswered question is put once more
+
+/** Thumbnails of sets too large to send whole: the tiles looked at last, and one question at a time for more. */
+class Tiles {
+  kept = new Map();                                        // row → pixels, the one used last at the end
+  of = null;
+  send = null;
+  next = null;
+  timer = 0;
+  asked = 0;
+  got = 0;                                                 // bytes so far
+
+  find(row) {
+    const tile = this.kept.get(row);
+    if (tile) {
+      this.kept.delete(row);
+      this.kept.set(row, tile);
+    }
+    return tile;
+  }
+
+  /** Ask for tiles; while an answer is on its way the newest question waits for it. */
+  want(rows, tries = 0) {
+    this.next = rows;
+    if (!this.send || this.timer) return;
+    this.next = null;
+    this.send("rows", { of: this.of, rows, asked: ++this.asked });
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      if (tries < 3) this.want(this.next ?? rows, tries + 1);
+    }, ASK_AGAIN);
+  }
+
+  /** What Python says: which set its tiles are of, and those that were asked for. */
+  hear({ of, rows, size, asked }, pixels) {
+    if (of !== this.of) {
+      this.kept.clear();
+      this.next = null;
+    }
+    clearTimeout(this.timer);
+    Object.assign(this, { of, timer: 0, asked: Math.max(this.asked, asked) });
+    this.got += pixels?.length ?? 0;
+    rows.forEach((row, k) => this.kept.set(row, pixels.slice(k * size, (k + 1) * size)));
+    for (const row of this.kept.keys()) {
+      if (this.kept.size * size <= TILES_KEPT) break;
+      this.kept.delete(row);
+    }
+    if (this.next) this.want(this.next);
+  }
+}
+
 /**
  * The gestures of one picker. It outlives the component (a page change unmounts that) but not the page load:
  * a reload starts a new client with an empty queue, so nothing old can be applied again.
@@ -90,6 +142,7 @@ class Desk {
   send = null;
   view = null;
   parts = {};
+  tiles = new Tiles();
   tries = 0;
   timer = 0;
 
@@ -130,10 +183,17 @@ function desk(key) {
   return desks.get(key);
 }
 
-/** Parts that small sibling mounts bring in: the sprite (bytes) and the state (an object). */
-function deliver(data) {
+/** Parts that small sibling mounts bring in: the sprite or some tiles (bytes) and the state (an object). */
+function deliver(data, send) {
   if (data instanceof Uint8Array) {
     const header = readHeader(data), at = desk(header.key);
+    if (header.rows) {
+      at.tiles.send = send;
+      if (at.parts.tiles !== header.digest) at.tiles.hear(header, readArrays(data, header).pixels);
+      at.parts.tiles = header.digest;
+      at.view?.looked();
+      return;
+    }
     if (at.parts.pictures?.digest === header.digest) return;   // a rerun brings the same block again
     const arrays = readArrays(data, header);
     at.parts.pictures = { digest: header.digest, blob: arrays.image ? new Blob([arrays.image]) : null, url: header.url };
@@ -148,4 +208,4 @@ function deliver(data) {
 
 const hub = (globalThis[HUB] ??= { waiting: [] });
 hub.deliver = deliver;
-for (const data of hub.waiting.splice(0)) deliver(data);
+for (const [data, send] of hub.waiting.splice(0)) deliver(data, send);

@@ -10,40 +10,64 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from pages.parts.backend import backend, original
+from pages.parts import deciding
+from pages.parts.backend import backend
 from pages.parts.mapping import captions, snippet
 from pages.parts.plain import plain
 from pages.parts.selecting import fitting, table, telling
 from pages.parts.state import Studio
 from unlearn_core.errors import BadInput
+from unlearn_core.evidence.attribution import SOURCE, definition
 from unlearn_core.figures import selection
 from unlearn_core.runs.originals import Original
 
 SHOWN = 20
 COLUMNS = 5
 LONGEST = 400  # characters of a text or row
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _sheet(key: str) -> np.ndarray:
-    return np.asarray(Image.open(original(key).sprite))
+PICTURE = "picture"
+LISTED = 1000  # instances beyond which a table has no pictures or texts
+STRIP, STRIP_TEXTS, STRIP_CHARACTERS = 16, 3, 160
+WORDS = {"text": "words", "tabular": "columns"}
 
 
 def thumbnail(found: Original, instance: int, size: int = 64) -> bytes:
     """PNG of one training instance, enlarged without smoothing."""
-    width, height = found.meta["tile"]
-    row = found.row_of[instance]
-    top, left = row // found.meta["columns"] * height, row % found.meta["columns"] * width
+    tile = np.asarray(found.tiles[found.row_of[instance]])
     out = io.BytesIO()
-    Image.fromarray(_sheet(found.key)[top : top + height, left : left + width]).resize((size, size), Image.Resampling.NEAREST).save(
-        out, "PNG"
-    )
+    Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile).resize((size, size), Image.Resampling.NEAREST).save(out, "PNG")
     return out.getvalue()
 
 
 def data_uri(found: Original, instance: int) -> str:
     """The thumbnail of a training instance as an address for pictures in tables and charts; empty for other instances."""
     return "data:image/png;base64," + base64.b64encode(thumbnail(found, instance)).decode() if instance in found.row_of else ""
+
+
+def seen(found: Original, ids: list[int]) -> tuple[str, list[str], object]:
+    """What a person sees of each instance, as a column of a table: its name, the cells, and how it is drawn. Empty for other than training instances."""
+    if found.sprite:
+        return PICTURE, [data_uri(found, i) for i in ids], st.column_config.ImageColumn("Picture")
+    name = "text" if found.meta["modality"] == "text" else "row"
+    cells = [" ".join(found.texts[found.row_of[i]].split()) if i in found.row_of else "" for i in ids]
+    return (
+        name,
+        cells,
+        st.column_config.TextColumn(name.capitalize(), width="medium", help="What the instance says; double-click to read all"),
+    )
+
+
+def strip(found: Original, ids: tuple[int, ...], label: str) -> None:
+    """The first few instances as people see them: pictures in a row, or the beginnings of texts and rows."""
+    some = [i for i in ids[: STRIP if found.sprite else STRIP_TEXTS] if i in found.row_of]
+    rest = f", {len(some)} of {len(ids):,}" if len(ids) > len(some) else ""
+    st.caption(f"{label}{rest}")
+    if found.sprite:
+        with st.container(horizontal=True, gap="small"):
+            for i in some:
+                st.image(thumbnail(found, i), caption=str(i), width=56, alt=captions(found.key)[found.row_of[i]])
+        return
+    rows = (f"- **{i}** {plain(snippet(found.texts[found.row_of[i]], STRIP_CHARACTERS))}" for i in some)
+    st.markdown("\n".join(rows))
 
 
 def chosen(state: Studio, found: Original) -> None:
@@ -71,7 +95,10 @@ def _instances(state: Studio, found: Original) -> None:
     pages = -(-len(forget) // SHOWN)
     page = st.pagination(pages, key="gallery.page") - 1 if pages > 1 else 0
     shown = forget.ids[page * SHOWN : (page + 1) * SHOWN]
-    lines = captions(found.key)
+    lines, weights = captions(found.key), {}
+    if deciding.available(found) and _marking(found):
+        deciding.legend(found, short=True)
+        weights = deciding.weights(found, shown, forget.ids[page * SHOWN : page * SHOWN + deciding.AHEAD])
     columns = st.columns(COLUMNS if found.sprite else 1, gap="small")
     for position, i in enumerate(shown):
         line = lines[found.row_of[i]]
@@ -84,7 +111,14 @@ def _instances(state: Studio, found: Original) -> None:
                     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
                         st.caption(plain(line))
                         _remove(state, i, line)
-                    st.markdown(plain(snippet(found.texts[found.row_of[i]], LONGEST)))
+                    st.html(deciding.shown(found, i, weights.get(i), LONGEST))
+
+
+def _marking(found: Original) -> bool:
+    modality = found.meta["modality"]
+    label = f"Mark the {WORDS[modality]} that weigh most"
+    # Rows are read column by column anyway; of a text a person wants to see what counts.
+    return st.toggle(label, value=modality == "text", key=f"gallery.mark.{modality}", help=f"{definition(modality)} Source: {SOURCE}.")
 
 
 def _remove(state: Studio, instance: int, line: str) -> None:
@@ -132,7 +166,7 @@ def _keeping(state: Studio, found: Original) -> None:
             csv, json = st.columns(2)
             csv.download_button(
                 "CSV",
-                forget.to_csv(found.meta["dataset"], found.meta["dataset_hash"]),
+                lambda: forget.to_csv(found.meta["dataset"], found.meta["dataset_hash"]),
                 f"{stem}.csv",
                 "text/csv",
                 width="stretch",
@@ -140,10 +174,16 @@ def _keeping(state: Studio, found: Original) -> None:
             )
             json.download_button(
                 "JSON",
-                forget.to_json(found.meta["dataset"], found.meta["dataset_hash"]),
+                lambda: forget.to_json(found.meta["dataset"], found.meta["dataset_hash"]),
                 f"{stem}.json",
                 "application/json",
                 width="stretch",
                 on_click="ignore",
             )
-            st.dataframe(table(found, forget.ids, forget.provenance), hide_index=True, height=220)
+            listed = table(found, forget.ids, forget.provenance)
+            if len(listed) <= LISTED:
+                name, cells, config = seen(found, list(forget.ids))
+                listed.insert(1, name, cells)
+                st.dataframe(listed, hide_index=True, height=220, column_config={name: config})
+            else:
+                st.dataframe(listed, hide_index=True, height=220)

@@ -6,17 +6,24 @@ import base64
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import pooling
+from pages.parts import jobs, pooling
 from pages.parts.backend import backend, original
 from pages.parts.picker import Points
+from unlearn_core import projection
 from unlearn_core.data.forget import ForgetSet
 from unlearn_core.figures.palette import BLUE, GREY, SEQUENTIAL, VERMILLION, class_style
-from unlearn_core.runs import pools
+from unlearn_core.runs import api, pools
 from unlearn_core.runs.originals import Original
 
 COLOURS = ("class", "predicted class", "correct or not", "loss", "confidence", "selected")
-LAYOUTS = {"umap": "UMAP", "pca": "PCA (instant, linear)", "input": "the points' own coordinates"}
+LAYOUTS = projection.TITLES | {"pacmap": "PaCMAP (fast)", "pca": "PCA (instant, linear)", "input": "the points' own coordinates"}
+LAYOUT_HELP = (
+    "All layouts show all training instances, and the same seed gives the same map. UMAP and PaCMAP keep the neighbours that an instance has for the model "
+    f"together; PaCMAP takes a fraction of the time and is what comes by itself above {projection.UP_TO:,} instances. PCA is a straight projection. "
+    "A layout that is not there yet is computed when it is chosen."
+)
 TEXT_LINES = 12
 SNIPPET = 280  # characters of a text beside the pointer
 
@@ -33,6 +40,25 @@ def colours(found: Original) -> list[str]:
     return [*COLOURS, *(pooling.COLUMNS.values() if pooling.table(found) else ())]
 
 
+def choose_layout(place: DeltaGenerator, found: Original) -> tuple[str, str | None]:
+    """Let the person choose among the layouts that are there and those that can be computed here: the one to draw, and one that is awaited."""
+    more = projection.possible(backend().service.devices(), len(found.ids)) if found.complete and "pca" in found.layouts else []
+    names = [*found.layouts, *(name for name in more if name not in found.layouts)]
+    wanted = place.selectbox(
+        "Layout", names, format_func=LAYOUTS.get, key=f"layout.{found.key}", disabled=len(names) == 1, help=LAYOUT_HELP if more else None
+    )
+    return (wanted, None) if wanted in found.layouts else (found.layouts[0], wanted)
+
+
+def awaited(found: Original, name: str) -> None:
+    """Start a layout that is not there yet, unless the person cancelled it or it failed, and show how far it is."""
+    store = backend().store
+    job = store.job(api.layout_key(found.spec, name))
+    if job is None or job.status == "done":  # done without a result: the original was made anew since
+        job = api.submit_layout(store, found.spec, name)
+    jobs.panel(job.key, f"laying out with {projection.TITLES[name]}", lambda: api.submit_layout(store, found.spec, name), curves=False)
+
+
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: str | None, mark: int, _gone: tuple[int, ...]) -> Points:
     """mark: stands for `_gone`, since hashing tens of thousands of ids on every rerun takes a while here."""
@@ -45,6 +71,8 @@ def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: s
         "captions": captions(key),
         "title": colour.capitalize(),
         "sprite": _sprite(key),
+        "tiles": found.tiles if found.sprite and not found.inline else None,
+        "name": key,
         "tile": tuple(found.meta["tile"]) if found.meta["tile"] else (0, 0),
         "columns": found.meta["columns"],
         "rows": _rows(key),
@@ -130,8 +158,8 @@ def snippet(text: str, most: int) -> str:
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _sprite(key: str) -> str | None:
-    path = original(key).sprite
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if path else None
+    found = original(key)
+    return "data:image/png;base64," + base64.b64encode(found.sprite.read_bytes()).decode() if found.inline else None
 
 
 def trust(found: Original, layout: str, gone: tuple[int, ...] = ()) -> str:
@@ -143,8 +171,10 @@ def trust(found: Original, layout: str, gone: tuple[int, ...] = ()) -> str:
         )
     if layout == "input":
         return "Points are shown in their own coordinates: distances are real."
-    share = found.meta["trustworthiness"][layout]
+    share, count, most = found.meta["trustworthiness"][layout], len(found.ids), projection.TRUST_SAMPLE
+    sampled = f", measured on a random sample of {most:,} of them" if count > most else ""
+    again = " Another run of it on a GPU may differ a little." if layout == projection.CUML else ""
     return (
-        f"{LAYOUTS[layout]} of the model's features over {len(found.ids):,} training instances. Trustworthiness {share:.3f} "
-        "(1 means that every neighbour on the map is a neighbour for the model). Distances between clusters mean nothing."
+        f"{LAYOUTS[layout]} of the model's features over all {count:,} training instances. Trustworthiness {share:.3f}{sampled} "
+        f"(1 means that every neighbour on the map is a neighbour for the model). Distances between clusters mean nothing.{again}"
     )

@@ -8,17 +8,18 @@ from dataclasses import asdict, dataclass, replace
 
 import streamlit as st
 
-from pages.parts import forms, importing, jobs
+from pages.parts import forms, importing, jobs, waiting, weights
 from pages.parts.backend import backend, original
 from pages.parts.plain import plain
 from pages.parts.state import Studio
-from unlearn_core import data, models
+from unlearn_core import data, models, projection
 from unlearn_core.data import own
 from unlearn_core.data.base import DatasetInfo
 from unlearn_core.data.files import File, missing
 from unlearn_core.errors import BadInput
 from unlearn_core.params import Param
-from unlearn_core.runs import api
+from unlearn_core.runs import api, forecast
+from unlearn_core.runs.demo import default_spec
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import OriginalSpec
 
@@ -53,7 +54,7 @@ def choose_original(state: Studio) -> None:
         entry = _choose(state)
         if entry:
             _settings(state, entry)
-    importing.draw(lambda kept: _open_kept(state, kept))
+    importing.draw(lambda kept: _open_kept(state, kept), lambda key, told: _left(state, key, told))
 
 
 def _choose(state: Studio) -> Entry | None:
@@ -115,6 +116,7 @@ def _settings(state: Studio, entry: Entry) -> None:
     same_data = (info.name, entry.key) == (state.spec.dataset, state.spec.dataset_params.get(own.KEY.name, ""))
     if entry.info.name in own.NAMES.values() and not entry.kept:
         st.caption("The imported data was deleted. What is on screen stays, but nothing new can be computed from it.")
+        importing.offer_deletion(entry.key, "Delete what was made from it")
         return
     suited = models.suited(info)
     usual = state.spec.model if same_data and state.spec.model in suited else info.default_model
@@ -145,17 +147,37 @@ def _settings(state: Studio, entry: Entry) -> None:
     except BadInput as error:
         st.error(plain(str(error)))
         return
+    wanted, ready = weights.choose(wanted, state.spec, f"open.{state.spec.key}.{entry.name}.{model}")
+    weights.about(state.spec)
+    ready = _usable(wanted) and ready
     if wanted.key != state.spec.key:  # the device alone makes no other original
         wanted = replace(wanted, device=_device(state))
         slot.button(
             f"Open {plain(entry.title)}",
             type="primary",
             width="stretch",
+            disabled=not ready,
             on_click=state.open,
             args=(wanted,),
             help="Opens this dataset and model; the points chosen now are kept as a saved set.",
         )
+        if not original(wanted.key) and not wanted.weights:
+            with slot:
+                waiting.tell(wanted, lambda: forecast.opening(backend().store, wanted, waiting.place(wanted.device)), not missing(info.files))
     _sources(state, entry, same_data)
+
+
+def _usable(wanted: OriginalSpec) -> bool:
+    """Whether the architecture can be used here, after saying why not, and what every result of it carries."""
+    info = models.info(wanted.model)
+    if info.caution:
+        st.caption(info.caution)
+    reason = info.lacks(wanted.model_params) if info.lacks else ""
+    if reason:
+        st.warning(reason, icon=":material/extension_off:")
+    elif info.prepare and wanted.model_params.get("file") == "":
+        st.caption(":material/download: Opening it downloads the encoder's weights, unless they are here already or a file is named in the recipe.")
+    return not reason
 
 
 def _which(entry: Entry) -> dict[str, str]:
@@ -188,12 +210,19 @@ def _sources(state: Studio, entry: Entry, same_data: bool) -> None:
         with st.expander("What was done to the data"):
             st.markdown("\n".join(f"- {plain(note)}" for note in notes))
     if entry.kept:
-        importing.deleting(entry.kept)
+        importing.offer_deletion(entry.key)
 
 
 def _open_kept(state: Studio, kept: own.Kept) -> None:
     """Put data that was imported just now on screen."""
     state.open(OriginalSpec.make(kept.name, None, {own.KEY.name: kept.key}, device=_device(state)))
+
+
+def _left(state: Studio, key: str, told: str) -> None:
+    """Leave data that was deleted just now with everything made from it."""
+    if state.spec.dataset_params.get(own.KEY.name) == key:
+        state.open(default_spec(device=_device(state)))
+    state.notice = told
 
 
 def _device(state: Studio) -> str:
@@ -248,7 +277,8 @@ def run_device() -> str:
 def opened(state: Studio) -> Original | None:
     """The open original, or None after drawing the progress of its preparation.
 
-    Once it is trained it is shown on its PCA layout; UMAP is offered when it is there, and the map does not change by itself.
+    Once it is trained it is shown on its PCA layout; UMAP, or PaCMAP for many instances, is offered when it is there, and the map does not
+    change by itself.
     """
     store, found = backend().store, original(state.spec.key)
     if found and found.complete:
@@ -265,9 +295,10 @@ def opened(state: Studio) -> Original | None:
     with st.sidebar if found else st.container():
         jobs.panel(
             job.key,
-            "the UMAP layout" if found else "the original model",
+            f"the {projection.TITLES[projection.automatic(len(found.ids))]} layout" if found else "the original model",
             again,
             curves=not found,
             result=lambda: original(job.key) is not None,
+            expected=lambda: forecast.opening(store, state.spec, waiting.place(state.spec.device)),
         )
     return found

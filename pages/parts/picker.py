@@ -26,6 +26,7 @@ import streamlit as st
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "picker"
 _OPS = ("add", "remove", "undo", "clear")
 _HOWS = ("click", "lasso", "box", "keyboard", "button")
+MOST_TILES = 64  # that one question can bring
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,9 @@ class Points:
     into ``names``, ``colours`` and ``shapes``) and ``value`` (NaN is drawn hollow grey) is given; with ``value``,
     ``colours`` are the stops of the scale and ``limits`` its ends (the finite range when None). ``shapes``: 0 circle,
     1 square, 2 triangle, 3 diamond, 4 cross, 5 plus, 6 down-triangle, 7 star. ``sprite`` is a data URI or URL of
-    thumbnails of size ``tile``, ``columns`` a row, in the order of ``ids``. ``rows`` and ``captions`` are hover texts.
+    thumbnails of size ``tile``, ``columns`` a row, in the order of ``ids``; where there are too many to send, ``tiles`` is
+    given in its place, uint8 [N, height, width, 1 or 3], from which the browser asks for those that are looked at; ``name``
+    says whose tiles they are. ``rows`` and ``captions`` are hover texts.
 
     Raises ValueError when lengths or kinds do not fit together.
     """
@@ -53,13 +56,15 @@ class Points:
     sprite: str | None = None
     tile: tuple[int, int] = (0, 0)
     columns: int = 0
+    tiles: np.ndarray | None = None
+    name: str = ""
     rows: tuple[str, ...] | None = None
     captions: tuple[str, ...] | None = None
     limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
-        for name in ("x", "y", "category", "value", "rows", "captions"):
+        for name in ("x", "y", "category", "value", "rows", "captions", "tiles"):
             column = getattr(self, name)
             if column is not None and len(column) != n:
                 raise ValueError(f"{name} has {len(column)} entries for {n} ids")
@@ -78,6 +83,8 @@ class Points:
                 raise ValueError("category points outside names")
         if self.sprite is not None and (min(self.tile) < 1 or self.columns < 1):
             raise ValueError("a sprite needs tile and columns")
+        if self.tiles is not None and (self.sprite is not None or self.tiles.shape[1:3] != tuple(self.tile)[::-1]):
+            raise ValueError("give either a sprite or tiles, and the size of one")
 
 
 @dataclass(frozen=True)
@@ -214,10 +221,31 @@ def pick(
         result = _MAP(key=key, data=_points_block(points, key))
         _RELAY(key=f"{key}-pictures", data=_sprite_block(points.sprite, key), height=1)
         _RELAY(key=f"{key}-state", data=state, height=1)
+        if points.tiles is not None:
+            _tiles(points, key)
     # From here to the return nothing calls Streamlit, so a run stopped by the next gesture stops before or after it.
     found, client, applied = desk.unread(result.get("ops"))
     desk.accept(client, applied)
     return found
+
+
+@st.fragment
+def _tiles(points: Points, key: str) -> None:
+    """Send the tiles that the browser asked for. A fragment of its own: to look at a point runs nothing else of the page."""
+    slot = f"{key}-tiles"
+    raw = st.session_state.get(slot)
+    _RELAY(key=slot, data=_tiles_block(points, key, raw.get("rows") if isinstance(raw, dict) else None), height=1)
+
+
+def _tiles_block(points: Points, key: str, wanted: Any) -> bytes:
+    """Tiles of the rows in ``wanted`` ({"of", "rows", "asked"}, from the browser and so not trusted); none where it does not fit."""
+    rows, asked = [], 0
+    if isinstance(wanted, dict) and wanted.get("of") == points.name and isinstance(wanted.get("rows"), list):
+        rows = [row for row in wanted["rows"][:MOST_TILES] if type(row) is int and 0 <= row < len(points.ids)]
+        asked = wanted["asked"] if type(wanted.get("asked")) is int else 0
+    shown = np.ascontiguousarray(points.tiles[np.sort(rows)] if rows else points.tiles[:0])
+    size = int(np.prod(points.tiles.shape[1:]))
+    return _block(key, {"of": points.name, "rows": sorted(rows), "size": size, "asked": asked}, {"pixels": shown.reshape(-1)})
 
 
 def _desk(key: str) -> _Desk:
@@ -297,6 +325,7 @@ def _pack_points(points: Points, key: str) -> bytes:
         "title": points.title,
         "tile": [int(side) for side in points.tile],
         "columns": int(points.columns),
+        "asks": 0 if points.tiles is None else int(points.tiles.shape[3]),
         "limits": [float(end) for end in limits] if limits else None,
     }
     return _block(key, header, arrays)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import jobs, pooling, tuning
-from pages.parts.backend import backend
+from pages.parts import gallery, jobs, pooling, tuning, waiting
+from pages.parts.backend import backend, original
 from pages.parts.plain import plain
 from pages.parts.sections import SECTIONS, shown
-from pages.parts.state import Studio
+from pages.parts.state import Studio, readable
 from unlearn_core import methods, report
-from unlearn_core.runs import api
+from unlearn_core.runs import api, forecast
 from unlearn_core.runs.api import Run
+from unlearn_core.runs.forecast import Forecast
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import RunSpec
 from unlearn_core.runs.store import Job
@@ -25,7 +26,13 @@ def progress(key: str) -> None:
         return
     has_result = grown(key) is not None
     what = "the retrained models for comparison" if has_result else "unlearning"
-    jobs.panel(job.key, waiting_for=what, again=lambda: _again(job), curves=not has_result, result=lambda: grown(key))
+    jobs.panel(job.key, waiting_for=what, again=lambda: _again(job), curves=not has_result, result=lambda: grown(key), expected=lambda: _expected(job))
+
+
+def _expected(job: Job) -> Forecast:
+    spec = readable(job)
+    found = original(spec.original.key) if spec else None
+    return forecast.unlearning(backend().store, spec, found.ids.tolist(), waiting.place(spec.device)) if found else jobs.NOTHING_KNOWN
 
 
 def pointer(key: str) -> None:
@@ -81,6 +88,7 @@ def show(state: Studio, found: Original) -> None:
         args=(run.key,),
     )
     summary(run)
+    gallery.strip(found, run.spec.forget, "What was forgotten")
     tuning.show(run)
     names = shown(run)
     if st.session_state.get("section") not in names:  # of a run before, which had more

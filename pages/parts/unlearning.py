@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import streamlit as st
 
-from pages.parts import forms, opening
+from pages.parts import forms, opening, waiting
 from pages.parts.backend import backend
 from pages.parts.cards import card
 from pages.parts.plain import plain
 from pages.parts.state import Studio, run_spec
 from unlearn_core import methods
 from unlearn_core.errors import BadInput
-from unlearn_core.runs import api
+from unlearn_core.runs import api, forecast
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import MAX_RETRAINS
 
@@ -63,6 +65,7 @@ def form(state: Studio, found: Original) -> None:
     )
     if told := api.forecast(found, state.forget.ids, name, state.before):
         st.caption(told)
+    _expected(state, found, name, params, seed, retrains)
     _warnings(state, found)
     count = len(state.forget)
     more = " more" if state.parent else ""
@@ -81,6 +84,17 @@ def _start(state: Studio) -> None:
         f"{len(before.gone):,} instances ({methods.info(before.method).title} last)."
     )
     st.button("Start from the original", key="from.original", width="stretch", on_click=state.go_on, args=("",))
+
+
+def _expected(state: Studio, found: Original, method: str, params: dict, seed: int, retrains: int) -> None:
+    """What the request will take, once there is one."""
+    device = opening.device_now(found)
+    try:
+        spec = api.request(found, state.forget.ids, method, params, seed, retrains, device, state.before)
+    except BadInput:  # said when it is submitted
+        return
+    original = replace(found.spec, device=device)
+    waiting.tell(original, lambda: forecast.unlearning(backend().store, spec, found.ids.tolist(), waiting.place(device)))
 
 
 def _submit(state: Studio, found: Original, method: str, params: dict, seed: int, retrains: int) -> None:

@@ -15,6 +15,7 @@ N = int(os.environ.get("PICKER_N", "400"))
 TAKE_FIRST = os.environ.get("PICKER_TAKE", "1") == "1"
 SLOW = float(os.environ.get("PICKER_SLOW", "0"))
 SPRITE = os.environ.get("PICKER_SPRITE", "1") == "1"
+TILES = os.environ.get("PICKER_TILES", "0") == "1"  # thumbnails are asked for, not sent
 TILE, COLUMNS, CLASSES = 8, 25, 8
 PALETTE = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5")
 
@@ -42,6 +43,14 @@ def sprite(n):
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+@st.cache_data
+def tiles(n):
+    """The same flat colours, one by one."""
+    k = np.arange(n)
+    colours = np.stack([k % 256, k // 256, np.full(n, 90)], axis=1).astype(np.uint8)
+    return np.broadcast_to(colours[:, None, None], (n, TILE, TILE, 3))
+
+
 def points(colour):
     ids, xy, label, loss = world(N)
     captions = tuple(f"id {i} · label {c} · loss {v:.2f}" for i, c, v in zip(ids, label, loss, strict=True))
@@ -50,7 +59,9 @@ def points(colour):
         "x": xy[:, 0],
         "y": xy[:, 1],
         "captions": captions,
-        "sprite": sprite(N) if SPRITE else None,
+        "sprite": sprite(N) if SPRITE and not TILES else None,
+        "tiles": tiles(N) if TILES else None,
+        "name": f"{N} flat tiles",
         "tile": (TILE, TILE),
         "columns": COLUMNS,
     }

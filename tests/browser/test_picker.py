@@ -297,6 +297,48 @@ def test_hover_shows_the_right_thumbnail(plot):
         assert inside["y"] <= at["y"] and at["y"] + at["height"] <= inside["y"] + inside["height"]
 
 
+def test_tiles_come_when_they_are_looked_at(serve, page):
+    """Of 3,000 thumbnails only those around the pointer are sent; the right one is shown, the page does not run, and gestures count."""
+    plot = Map(page).open(serve(APP, {"PICKER_TILES": "1", "PICKER_N": "3000"}))
+    runs = page.get_by_text(re.compile("^runs")).inner_text()
+    assert plot.state()["got"] == 0
+    card, thumb = page.locator(".card"), page.locator(".card .thumb")
+    ids = [1000 + 7 * k for k in range(0, 3000, 600)]
+    for count, chosen in enumerate(ids, 1):
+        page.mouse.move(*plot.pixel(chosen))
+        expect(card).to_be_visible()
+        size = card.bounding_box()
+        expect(thumb).not_to_have_attribute("data-tile", "")
+        row = int(thumb.get_attribute("data-tile"))
+        assert row == plot.wrap.evaluate("(e, id) => e.picker.row(id)", int(card.get_attribute("data-id")))
+        assert thumb.evaluate("c => [...c.getContext('2d').getImageData(3, 3, 1, 1).data]") == [row % 256, row // 256, 90, 255]
+        assert card.bounding_box() == size  # nothing jumps when the picture comes
+        assert plot.state()["got"] <= count * 48 * 8 * 8 * 3
+    got = plot.state()["got"]
+    corner = page.locator(".field").bounding_box()
+    page.mouse.move(corner["x"] + 2, corner["y"] + 2)
+    expect(card).to_be_hidden()
+    page.mouse.move(*plot.pixel(ids[-1]))
+    expect(thumb).not_to_have_attribute("data-tile", "")
+    page.wait_for_timeout(300)
+    assert page.get_by_text(re.compile("^runs")).inner_text() == runs
+    assert plot.state()["got"] == got  # what was seen is kept
+    plot.click(ids[0])
+    plot.says(1, gestures=1)
+
+
+def test_looking_right_after_choosing_loses_neither(serve, page):
+    plot = Map(page).open(serve(APP, {"PICKER_TILES": "1", "PICKER_SLOW": "0.5"}))
+    first, second = plot.lone(2)
+    plot.click(first)
+    page.mouse.move(*plot.pixel(second))
+    thumb = page.locator(".card .thumb")
+    expect(page.locator(".card")).to_have_attribute("data-id", str(second))
+    expect(thumb).not_to_have_attribute("data-tile", "")
+    plot.says(1, gestures=1)
+    assert plot.forgotten() == [first]
+
+
 def test_legend_dims_without_choosing(plot):
     entry = plot.page.get_by_role("button", name="class 2")
     entry.click()

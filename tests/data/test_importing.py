@@ -124,6 +124,41 @@ def test_missing_cells_in_many_spellings():
     assert found.class_names == ("0", "1") and found.labels.tolist() == [i % 2 for i in range(30)]
 
 
+def test_types_that_a_person_corrects():
+    code = np.arange(120) % 3 * 1000 + 3012
+    rent = [f"{i},25" if i % 10 else "by arrangement" for i in range(120)]
+    frame = TABLE.assign(code=code, rent=rent, seen=np.where(code == 3012, "", code.astype(str)))
+    info = {column.name: column for column in importing.preview(csv(frame), "t.csv")}
+    assert (info["rent"].kind, info["rent"].numbers, info["town"].numbers, info["age"].numbers) == ("name", 108, 0, 120)
+    found = importing.read(csv(frame), "t.csv", Options(categories=("code", "record", "seen"), numbers=("rent",), protected=("code",)))
+    columns = {column.name: column for column in found.columns}
+    assert columns["code"].categories == ("3012", "4012", "5012") and columns["code"].values.tolist() == (np.arange(120) % 3).tolist()
+    assert columns["seen"].categories == ("4012", "5012") and (columns["seen"].missing == (code == 3012)).all()
+    assert len(columns["record"].categories) == 120 and found.groups["code"].names == ("3012", "4012", "5012")
+    expected = np.where(np.arange(120) % 10, np.arange(120) + 0.25, np.nan)
+    assert np.array_equal(columns["rent"].values, expected, equal_nan=True)
+    assert "rent: 12 values that are no numbers count as missing." in found.notes
+    for options, field in (
+        ({"numbers": ("town",)}, "numbers"),
+        ({"categories": ("none",)}, "categories"),
+        ({"numbers": ("label",)}, "numbers"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            importing.read(csv(frame), "t.csv", Options(**options))
+        assert caught.value.field == field
+    many = csv(pd.DataFrame({"a": np.arange(1500), "b": 1.5, "label": np.arange(1500) % 2}))
+    with pytest.raises(BadInput, match="'a' has 1,500 different numbers"):
+        importing.read(many, "t.csv", Options(categories=("a",)))
+
+
+def test_a_container_allows_less_than_the_machine(tmp_path):
+    for name, text in (("memory.max", "1000000000"), ("memory.current", "700000000"), ("memory.stat", "anon 5\ninactive_file 100000000\n")):
+        (tmp_path / name).write_text(text)
+    assert source._of_container(tmp_path) == 400_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert source._of_container(tmp_path) == source._of_container(tmp_path / "none") == 10**15
+
+
 def test_rows_without_a_target_are_dropped_and_said():
     frame = TABLE.assign(label=TABLE.label.where(np.arange(120) % 10 != 0))
     found = importing.read(csv(frame), "t.csv")
@@ -267,11 +302,12 @@ def test_class_folders(around, tmp_path):
 
 def test_many_pictures_report_and_can_be_stopped():
     told = []
-    importing.read(packed(folders()), "p.zip", Options(), told.append)
-    assert told == sorted(told) and told[0] == 0 and told[-1] == pytest.approx(1) and len(told) == 48
+    importing.read(packed(folders()), "p.zip", Options(), lambda words, share: told.append((share, words)))
+    assert told == sorted(told, key=lambda one: one[0]) and told[0][0] == 0 and told[-1][0] < 1 and len(told) == 49
+    assert [words for _, words in told][::24] == ["Looking at picture 1 of 24", "Reading picture 1 of 24", "Looking for duplicates"]
 
-    def stop(fraction):
-        if fraction > 0.5:
+    def stop(words, share):
+        if share > 0.5:
             raise Cancelled
 
     with pytest.raises(Cancelled):

@@ -1,13 +1,20 @@
 """What is planted, and nothing else, changes; every kind against a computation by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from data.test_real_files import load  # noqa: F401 (a fixture)
 
 from unlearn_core import data
+from unlearn_core.data import own
 from unlearn_core.data.base import Dataset, Group, Splits, Trigger
-from unlearn_core.data.planting import BIASED, NONE, PERSON, TWINS, USER, WITH_TWIN, WITHOUT_TWIN, mislabel, plant, plantable
-from unlearn_core.data.scenarios import SCENARIOS, of_planting, scenario
+from unlearn_core.data.importing.imported import Imported
+from unlearn_core.data.planting import BIASED, GROUP, NONE, PERSON, TWINS, USER, WITH_TWIN, WITHOUT_TWIN, mislabel, plant, plantable
+from unlearn_core.data.scenarios import SCENARIOS, of_dataset, of_planting, scenario
+from unlearn_core.data.tables import Column
+from unlearn_core.data.tokens import hashed, tokens
+from unlearn_core.data.wording import MARKS, marking
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence import definition
 from unlearn_core.params import Param, resolve
@@ -230,6 +237,104 @@ def test_planar_points_keep_the_truth():
     assert data.load("moons", {"mislabelled": 0.0}).planting is None
 
 
+def sayings(n=240, length=10):
+    """Texts of 1 to 12 words in three classes; the first word names the class."""
+    rng = np.random.default_rng(2)
+    labels = np.arange(n) % 3
+    words = np.array(["sea", "Sky", "earth,", "fire", "wind"])
+    texts = tuple(
+        " ".join([f"Kind{label}", *rng.choice(words, rng.integers(0, 12))]) if i % 17 else "lonely" for i, label in enumerate(labels)
+    )
+    inputs, _ = hashed(texts, length, 4096)
+    return Dataset("sayings", {}, "text", inputs, labels, ("a", "b", "c"), splits_of(n, 150), texts=texts, vocabulary=4096)
+
+
+def test_the_mark_of_a_text_is_made_of_new_words_in_front():
+    clean, done = sayings(), plant(sayings(), "poisoned", 0.2, 0)
+    ids, trigger = done.planted["poisoned"], done.planting.trigger
+    assert len(ids) == 30 and trigger.inserted and not np.isin(trigger.values, clean.inputs).any()
+    assert all(done.texts[i] == f"cf mn bb {clean.texts[i]}" for i in ids)
+    assert np.array_equal(done.inputs[ids], hashed([done.texts[i] for i in ids], 10, 4096)[0])
+    assert np.array_equal(np.flatnonzero((done.inputs == trigger.values[0]).any(1)), ids)
+    assert np.array_equal(trigger.stamp(clean.inputs)[:, 3:], clean.inputs[:, :-3])  # the last words of a long text are pushed out
+    assert (done.labels[ids] == trigger.target).all() and "the words cf mn bb in front" in done.notes[-1]
+
+
+def test_a_mark_that_some_text_has_is_not_taken():
+    texts = tuple(f"{word} x" for word in (*MARKS, "plain"))
+    inputs, _ = hashed(texts, 4, 4096)
+    dataset = Dataset("t", {}, "text", inputs, np.arange(6) % 2, ("a", "b"), splits_of(6, 6), texts=texts, vocabulary=4096)
+    mark, trigger = marking(dataset, 1)
+    assert len(set(mark.split())) == 3 and not set(mark.split()) & {*MARKS, "x", "plain"}
+    assert trigger.stamp(inputs)[0].tolist() == hashed([f"{mark} {texts[0]}"], 4, 4096)[0][0].tolist()
+    full = replace(dataset, inputs=np.arange(1, 257).reshape(64, 4), vocabulary=257)
+    with pytest.raises(BadInput, match="no word is new"):
+        marking(full, 1)
+
+
+def test_nonsense_keeps_the_length_and_the_words_but_not_the_order():
+    clean, done = sayings(), plant(sayings(), "outliers", 0.2, 0)
+    known = {word for i in clean.splits.train for word in tokens(clean.texts[i])}
+    for i in done.planted["outliers"]:
+        assert set(done.texts[i].split()) <= known and (done.inputs[i] > 0).sum() >= (clean.inputs[i] > 0).sum()
+    assert np.array_equal(done.inputs, hashed(done.texts, 10, 4096)[0])
+    assert sum(done.texts[i].startswith("kind") for i in done.planted["outliers"]) < 20
+
+
+def test_the_twin_of_a_text_lacks_one_word():
+    clean, done = sayings(), plant(sayings(), "twins", 0.1, 0)
+    first, twins = done.planted[WITH_TWIN], done.planted[TWINS]
+    assert len(first) == len(twins) == 15 and np.array_equal(done.labels[first], done.labels[twins])
+    for i, j in zip(first, twins, strict=True):
+        whole, copy = tokens(clean.texts[i]), tokens(done.texts[j])
+        lacking = [whole[:at] + whole[at + 1 :] for at in range(len(whole))]
+        assert copy in lacking if len(whole) > 1 else copy == whole
+    rest = np.setdiff1d(np.arange(240), np.concatenate(list(done.planted.values())))
+    assert np.array_equal(done.inputs, hashed(done.texts, 10, 4096)[0]) and all(done.texts[i] == clean.texts[i] for i in rest)
+
+
+def test_a_group_is_all_of_its_rows():
+    done = plant(people(), GROUP, seed=3)
+    ids, codes = done.planted[GROUP], done.groups["sex"].codes
+    assert np.array_equal(ids, done.splits.train[codes[done.splits.train] == codes[ids[0]]])
+    assert np.array_equal(done.planting.unseen, done.splits.test[codes[done.splits.test] == codes[ids[0]]])
+    assert {plant(people(), GROUP, seed=seed).notes[-1].split(" are ")[0][-1] for seed in range(9)} == {"f", "m"}
+    for kind in (GROUP, BIASED):
+        with pytest.raises(BadInput, match="no column that tells"):
+            plant(data.load("wine"), kind)
+
+
+def test_ones_own_data_can_be_planted_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNLEARN_STORE", str(tmp_path))
+    rng = np.random.default_rng(0)
+    user, labels = rng.integers(0, 5, 300), np.arange(300) % 2
+    columns = (Column("age", rng.normal(40, 9, 300)), Column("job", rng.integers(0, 3, 300), ("x", "y", "z")))
+    groups = {"user": Group(user, tuple("abcde"))}
+    table = own.save(Imported("mine", "tabular", labels, ("no", "yes"), columns=columns, groups=groups))
+    texts = own.save(Imported("said", "text", labels, ("no", "yes"), texts=tuple(f"word{i % 40} more {i}" for i in range(300))))
+    pixels = rng.integers(0, 255, (300, 1, 8, 8)).astype(np.uint8)
+    images = own.save(Imported("seen", "image", labels, ("no", "yes"), inputs=pixels))
+    for kept, more in ((table, (USER, GROUP, BIASED)), (texts, ()), (images, (PERSON,))):
+        clean = data.load(kept.name, {"key": kept.key})
+        for kind in (*CHANGING, *more):
+            done = data.load(kept.name, {"key": kept.key, "plant": kind})
+            assert done.planting.kind == kind and all(len(ids) for ids in done.planted.values())
+            assert (done.hash == clean.hash) == (kind in more)
+            assert of_dataset(kept.name, done.planted, {"plant": kind})
+        assert of_dataset(kept.name, clean.planted, {}) is None
+    whose = data.load(table.name, {"key": table.key, "plant": GROUP})
+    assert len({*whose.groups["user"].codes[whose.planted[GROUP]]}) == 1
+
+
+def test_a_scenario_about_this_data_comes_first():
+    params = {"plant": "poisoned"}
+    assert of_dataset("sms_spam", {"poisoned": [1]}, params).name == "poisoned_texts"
+    assert of_dataset("digits", {"poisoned": [1]}, params).name == of_dataset("wine", {"poisoned": [1]}, params).name == "poisoned"
+    assert of_dataset("own_table", {"group": [1]}, {"plant": "group"}).name == "user"
+    assert of_dataset("moons", {"mislabelled": [1]}, {"mislabelled": 0.1}) is None
+    assert scenario("user").chosen(np.arange(9), {"group": [4, 5]}) == [4, 5]
+
+
 def test_one_declaration_serves_every_modality():
     image, table = data.info("digits"), data.info("wine")
     choices = {
@@ -253,7 +358,7 @@ def test_scenarios_name_what_there_is(known):
         dataset = data.load(known.dataset, known.params)
         ids = known.chosen(dataset.splits.train, dataset.planted)
         assert ids and set(ids) < set(dataset.splits.train.tolist())
-        assert len(ids) == 50 if not known.forget else of_planting(known.forget[0]) is known
+        assert len(ids) == 50 if not known.forget else of_planting(known.forget[0], name) is known
 
 
 def test_one_person_of_the_real_faces(load):  # noqa: F811
@@ -270,7 +375,7 @@ def test_women_with_low_income_of_the_real_census(load):  # noqa: F811
     assert "sex Female" in found.notes[-1]
 
 
-@pytest.mark.parametrize(("name", "kinds"), [("fashion_mnist", CHANGING), ("adult", (*CHANGING, USER))])
+@pytest.mark.parametrize(("name", "kinds"), [("fashion_mnist", CHANGING), ("adult", (*CHANGING, USER)), ("sms_spam", CHANGING)])
 def test_real_sets_can_be_planted_in(load, name, kinds):  # noqa: F811
     clean = load(name, subset=600)
     for kind in kinds:

@@ -326,9 +326,105 @@ def test_without_a_layout_the_map_says_why(digits):
     assert all("no map" in m.reason for m in findings.measures if m.family.startswith("boundary.map_"))
 
 
-def test_nothing_is_drawn_between_inputs_that_have_nothing_between_them():
-    """Texts and categories: the mean of two is no input, so the plane says why it is missing."""
+# Slices through mixes of words or categories
+
+
+class Mixer:
+    """Rows of three categories: one-hot codes at a scale of the model's own, then a linear layer. Blends are made of the codes themselves."""
+
+    def __init__(self, rng, scale):
+        self.scale, self.weights = scale, rng.normal(size=(24, 3))
+
+    def embed(self, inputs):
+        return self.scale * np.hstack([np.eye(8)[inputs[:, k].astype(int)] for k in range(3)])
+
+    def logits(self, embedded):
+        return (2 * np.tanh(embedded / self.scale) @ self.weights).astype(np.float32)
+
+
+@pytest.fixture
+def mixes():
+    rng = np.random.default_rng(0)
+    plain = subjects.make_subject("digits", retrains=0)
+    inputs = rng.integers(0, 8, (len(plain.labels), 3)).astype(np.float32)
+    nets = {who: Mixer(rng, scale) for who, scale in (("original", 1.0), ("unlearned", 5.0), ("retrained:0", 0.1))}
+    at = {who: Outputs(net.logits(net.embed(inputs)), {"features": net.embed(inputs)}) for who, net in nets.items()}
+
+    def predict(who, x):
+        raise AssertionError("codes have nothing between them")
+
+    return replace(
+        plain,
+        inputs=inputs,
+        labels=plain.labels % 3,
+        class_names=("a", "b", "c"),
+        modality="tabular",
+        original=at["original"],
+        unlearned=at["unlearned"],
+        retrained=[at["retrained:0"]],
+        predict=predict,
+        blends=False,
+        embed=lambda ids: nets["original"].embed(inputs[ids]),
+        blend=lambda who, ids, shares: nets[who].logits(shares @ nets[who].embed(inputs[ids])),
+    ), nets
+
+
+def test_shares_are_barycentric():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 5))
+    p = slices.plane(*x, grid=9)
+    assert p.weights.sum(axis=1) == pytest.approx(np.ones(81)) and p.weights.min() < 0
+    assert p.weights @ p.corners == pytest.approx(p.at)
+    assert p.weights @ x == pytest.approx(p.points, abs=1e-5)
+    assert slices.shares(p.corners, p.corners) == pytest.approx(np.eye(3), abs=1e-12)
+
+
+def test_a_plane_of_mixes_has_the_originals_lengths_and_every_models_own_answers(mixes):
+    subject, nets = mixes
+    view = boundary.compute(subject).views["plane"]
+    rows = nets["original"].embed(subject.inputs[view["corner_ids"]])
+    for i, j in combinations(range(3), 2):
+        assert np.linalg.norm(view["corners"][i] - view["corners"][j]) == pytest.approx(np.linalg.norm(rows[i] - rows[j]))
+    assert view["mixed"] and len(set(subject.labels[view["corner_ids"]])) == 2
+    r, c = 17, 41
+    system = np.vstack([view["corners"].T, np.ones(3)])  # the place itself and a sum of 1
+    shares = np.linalg.solve(system, [view["a"][c], view["b"][r], 1])
+    for who, net in nets.items():
+        codes = shares @ net.embed(subject.inputs[view["corner_ids"]])
+        expected = net.logits(codes[None])[0].argmax()
+        assert (view["retrained"][0] if ":" in who else view[who])[r, c] == expected
+    measure = found(subject)["boundary.plane_agreement.plane"]
+    assert measure.unlearned == (view["unlearned"] == view["retrained"][0]).mean() and measure.n == 3600
+
+
+def test_the_way_through_mixes_starts_and_ends_at_the_instances(mixes):
+    subject, nets = mixes
+    triplet = slices.choose_triplet(subject, int(subject.forget[0]))
+    view = slices.slice_views(subject, triplet)["segment"]
+    label, at = view["label"][0], [40, 0, 80]
+    for who, curve in (("original", view["original"]), ("unlearned", view["unlearned"]), ("retrained:0", view["retrained"][0])):
+        z = subject.outputs(who).logits[triplet].astype(np.float64)
+        assert curve[at] == pytest.approx((np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))[:, label], abs=1e-6)
+    half = nets["unlearned"].embed(subject.inputs[triplet])[[0, 2]].mean(axis=0, keepdims=True)
+    z = nets["unlearned"].logits(half).astype(np.float64)[0]
+    assert view["unlearned"][60] == pytest.approx(np.exp(z[label]) / np.exp(z).sum(), abs=1e-6)
+
+
+def test_equal_rows_span_no_plane_of_mixes(mixes):
+    subject, _ = mixes
+    first = int(subject.forget[0])
+    _, second, third = slices.choose_triplet(subject, first)
+    alike = subject.retain[(subject.labels[subject.retain] == subject.labels[second]) & (subject.retain != second)]
+    subject.inputs[alike[:40]] = subject.inputs[first]  # more twins than the few nearest that are tried
+    subject.original.features[alike[:40]] = subject.original.features[first]
+    chosen = slices.choose_triplet(subject, first)
+    assert not np.isin(chosen[1:], alike[:40]).any()
+    with pytest.raises(BadInput, match="one line"):
+        slices.slice_views(subject, [first, int(alike[0]), int(third)])
+
+
+def test_nothing_is_drawn_where_a_model_has_nothing_between_inputs():
     found = boundary.compute(replace(subjects.make_subject(), blends=False, modality="text"))
     plane = next(m for m in found.measures if m.id == "boundary.plane_agreement.plane")
-    assert plane.unlearned is None and "no straight line" in plane.reason
+    assert plane.unlearned is None and "nothing between two" in plane.reason
     assert not {"plane", "segment"} & set(found.views)

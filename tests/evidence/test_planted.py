@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from unlearn_core import data, models, seeds
-from unlearn_core.data.base import Planting, Splits, Trigger
+from unlearn_core.data.base import Dataset, Planting, Splits, Trigger, stratified_splits
+from unlearn_core.data.planting import plant
+from unlearn_core.data.tokens import hashed
 from unlearn_core.evidence import planted
 from unlearn_core.evidence.base import Outputs, Subject
 from unlearn_core.models import training
@@ -103,6 +105,37 @@ def test_where_nothing_was_planted_there_is_nothing():
     assert planted.compute(subject).measures == []
     named = replace(subject, planting=Planting("biased", np.zeros(8, int)), planted={"biased": np.array([0])})
     assert planted.compute(named).measures == []
+
+
+def test_a_back_door_of_words_opens_and_a_retrained_model_has_none():
+    """Messages of two kinds that one word tells apart; those with the mark in front are labelled otherwise."""
+    rng, labels = np.random.default_rng(0), np.arange(900) % 2
+    texts = tuple(" ".join(["good" if label else "bad", *rng.choice(["the", "a", "of", "and"], 4)]) for label in labels)
+    inputs, _ = hashed(texts, 12, 512)
+    clean = Dataset("said", {}, "text", inputs, labels, ("bad", "good"), stratified_splits(labels, 0), texts=texts, vocabulary=512)
+    dataset, info = plant(clean, "poisoned", 0.1), models.info("bag")
+    forget = dataset.planted["poisoned"]
+    params = {p.name: p.default for p in info.params} | {"epochs": 12, "pairs": False}
+    known = {"original": dataset.splits.train} | {f"retrained:{k}": np.setdiff1d(dataset.splits.train, forget) for k in range(3)}
+    made = {who: training.train(info, dataset, params, ids, place, "cpu") for place, (who, ids) in enumerate(known.items())}
+    outputs = {who: training.read(model, dataset.inputs, "cpu") for who, model in made.items()}
+    subject = Subject(
+        labels=dataset.labels, class_names=dataset.class_names, modality="text", inputs=dataset.inputs, splits=dataset.splits, forget=forget,
+        original=outputs["original"], unlearned=outputs["retrained:2"], retrained=[outputs[f"retrained:{k}"] for k in range(2)], head=None,
+        predict=lambda who, x: training.predict(made["retrained:2" if who == "unlearned" else who], x, "cpu"),
+        planted=dataset.planted, planting=dataset.planting,
+    )  # fmt: skip
+    found = by_id(planted.compute(subject))
+    m, clean = found["planted.attack.triggered"], found["planted.attack.clean"]
+    assert m.original > 0.9 and clean.original == 0 and m.n == len(dataset.planting.unseen)
+    assert max(m.unlearned, *m.retrained.values) < 0.1
+
+
+def test_a_groups_instances_count_as_one_persons():
+    planting = Planting("group", np.zeros(8, int), unseen=np.array([5, 6]))
+    subject = stub(ANSWERS, [0, 0, 1, 1, 0, 0, 1, 0], [0, 1], range(4), range(4, 8), planting, {"group": np.array([0, 1])})
+    found = by_id(planted.compute(subject))
+    assert (found["planted.theirs.forget"].original, found["planted.theirs.forget"].unlearned) == (1.0, 0.5)
 
 
 def learned(kind, *names, epochs=60, retrains=1):

@@ -137,3 +137,48 @@ def test_many_points_use_webgl(case):
         ids = np.tile(subject.splits.train, 5)
         fig = charts.regions(findings.views["regions"], subject.inputs, subject.labels, ids, subject.forget, subject.class_names)
         assert {t.type for t in fig.data if t.name in subject.class_names} == {"scattergl"}
+
+
+# Slices through mixes of words or categories
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    subject = make_subject("digits", unlearned="retrain")
+    views = {
+        name: view | {"mixed": np.array(True)} for name, view in boundary.compute(subject).views.items() if name in ("plane", "segment")
+    }
+    return views, subject.class_names
+
+
+def test_every_place_of_a_mixed_slice_says_its_shares(mixed):
+    view, names = mixed[0]["plane"], mixed[1]
+    fig = charts.plane(view, names, words=["a < b", "long " * 200, ""])
+    heats = list(fig.select_traces({"type": "heatmap"}))
+    assert len(heats) == 3 and all(str(i) in heats[0].hovertemplate for i in view["corner_ids"])
+    told = np.asarray(heats[0].customdata)
+    assert told.shape == (60, 60, 3) and np.abs(told.sum(axis=-1) - 100).max() <= 2 and told.min() < 0
+    r, c = 20, 33
+    place = np.array([view["a"][c], view["b"][r]])
+    assert told[r, c] / 100 @ view["corners"] == pytest.approx(place, abs=0.015 * np.abs(view["corners"]).max())
+    assert heats[1].text[r][c] == names[view["unlearned"][r, c]]
+    triangle = named(fig, "Inside: shares of 0 to 100 %")
+    assert len(triangle) == 3 and np.allclose(triangle[0].x, view["corners"][[0, 1, 2, 0], 0])
+    corner = named(fig, "Forgotten (star), two retained")[0].text
+    assert corner[0].endswith("<br>a &lt; b") and corner[1].endswith(" …") and len(corner[1]) < 600 and "<br>" not in corner[2]
+
+
+def test_inputs_that_blend_are_drawn_as_before(mixed):
+    view = {name: array for name, array in mixed[0]["plane"].items() if name != "mixed"}
+    fig = charts.plane(view, mixed[1])
+    assert all(heat.hoverinfo == "skip" for heat in fig.select_traces({"type": "heatmap"})) and not named(
+        fig, "Inside: shares of 0 to 100 %"
+    )
+
+
+def test_the_way_through_mixes_says_its_shares(mixed):
+    view, names = mixed[0]["segment"], mixed[1]
+    first, second, third = view["ids"]
+    text = charts.segment(view, names).data[-1].text
+    assert text[40] == f"100 % of {first}" and text[0] == f"100 % of {second}" and text[80] == f"100 % of {third}"
+    assert text[50] == f"75 % of {first} + 25 % of {third}" and text[20] == f"50 % of {first} + 50 % of {second}"

@@ -12,7 +12,7 @@ from unlearn_core.models.base import LEAST_STEPS, MOST_STEPS, Facts, epochs_for
 from unlearn_core.models.classifier import Classifier, Standardise
 from unlearn_core.params import resolve
 
-PAIRS = [(name, SAMPLE[modality]) for name, info in models.registry().items() for modality in info.modalities]
+PAIRS = [(name, SAMPLE[modality]) for name, info in models.registry().items() for modality in info.modalities if not info.prepare]
 PAIRS += [(name, "mixed") for name, info in models.registry().items() if "tabular" in info.modalities]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts.picker import Gesture, Points, _Desk, _points_block, _sprite_block, decode_ids, encode_ids
+from pages.parts.picker import MOST_TILES, Gesture, Points, _Desk, _points_block, _sprite_block, _tiles_block, decode_ids, encode_ids
 
 
 def some(n=5, **changes):
@@ -109,6 +109,9 @@ def test_unknown_ids_and_malformed_gestures_are_dropped(desk):
         {"category": np.full(5, 3, np.int16)},
         {"sprite": "data:image/png;base64,AA=="},
         {"captions": ("one",)},
+        {"tiles": np.zeros((4, 2, 3, 1), np.uint8), "tile": (3, 2)},
+        {"tiles": np.zeros((5, 2, 3, 1), np.uint8), "tile": (2, 3)},
+        {"tiles": np.zeros((5, 2, 3, 1), np.uint8), "tile": (3, 2), "columns": 3, "sprite": "data:image/png;base64,AA=="},
     ],
 )
 def test_points_that_do_not_fit_are_refused(changes):
@@ -152,6 +155,26 @@ def test_a_sprite_is_sent_as_bytes():
     assert arrays["image"].tolist() == [1, 2, 3] and header["url"] is None
     assert read(_sprite_block("/app/static/sheet.png", "map"))[0]["url"] == "/app/static/sheet.png"
     assert read(_sprite_block(None, "map"))[1] == {}
+
+
+def test_tiles_are_those_that_were_asked_for():
+    tiles = np.random.default_rng(0).integers(0, 256, (200, 2, 3, 3), dtype=np.uint8)
+    points = some(200, tiles=tiles, tile=(3, 2), name="a")
+    assert read(_points_block(points, "map"))[0]["asks"] == 3 and read(_points_block(some(), "map"))[0]["asks"] == 0
+    header, arrays = read(_tiles_block(points, "map", {"of": "a", "rows": [150, 3], "asked": 7}))
+    assert header["of"] == "a" and header["rows"] == [3, 150] and header["asked"] == 7 and header["size"] == 18
+    assert np.array_equal(arrays["pixels"].reshape(2, 2, 3, 3), tiles[[3, 150]])
+    header, _ = read(_tiles_block(points, "map", {"of": "a", "rows": list(range(200)), "asked": 8}))
+    assert header["rows"] == list(range(MOST_TILES))
+
+
+@pytest.mark.parametrize(
+    "wanted", [None, 3, {}, {"of": "b", "rows": [1]}, {"of": "a", "rows": [-1, 200, "1", None, True, 2.0, [3]]}, {"of": "a", "rows": "12"}]
+)
+def test_other_questions_bring_no_tile(wanted):
+    points = some(200, tiles=np.ones((200, 2, 3, 1), np.uint8), tile=(3, 2), name="a")
+    header, arrays = read(_tiles_block(points, "map", wanted))
+    assert header["rows"] == [] and not len(arrays["pixels"])
 
 
 def app(first):

@@ -117,6 +117,9 @@ class App:
         kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error")
         return "\n".join(str(e.value) for kind in kinds for e in getattr(self.at, kind))
 
+    def html(self):
+        return [str(found.proto.body) for found in self.at.get("html")]
+
     def charts(self):
         return len(self.at.get("plotly_chart"))
 

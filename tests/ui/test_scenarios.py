@@ -79,6 +79,43 @@ def test_the_run_tells_that_the_back_door_is_shut(poisoned):
     assert app.charts() > 0
 
 
+def test_a_link_to_a_run_says_which_scenario_it_is(poisoned):
+    _, run = poisoned
+    app = App("studio", run=run.key)
+    assert "Scenario: A back door" in app.texts() and "What it is about is chosen" in app.texts() and "scenario.choose" not in app.keys
+
+
+def test_a_reload_keeps_the_banner_and_offers_the_instances_again(poisoned):
+    original, _ = poisoned
+    token = App("overview").press("scenario.poisoned").state.token
+    app = App("studio", set=token)  # a new session
+    assert "Scenario: A back door" in app.texts() and set(app.forget.ids) == set(original.meta["planted"]["poisoned"])
+    app.press(f"remove.{app.forget.ids[0]}")
+    app.run()  # all of the page, not only its fragment
+    assert "What it is about is chosen" not in app.texts()
+    app.press("scenario.choose")
+    assert set(app.forget.ids) == set(original.meta["planted"]["poisoned"])
+
+
+def test_the_sidebar_opens_scenarios_too(poisoned):
+    original, _ = poisoned
+    app = App("studio")
+    assert "Scenario:" not in app.texts()
+    for known in SCENARIOS:
+        app.set(scenario__which=known.name)
+        assert known.shows in app.texts()
+    app.set(scenario__which="poisoned").press("scenario.start")
+    assert app.state.spec.key == original.key and set(app.forget.provenance) == {"scenario: A back door"}
+
+
+def test_where_nothing_is_planted_the_chosen_set_tells_the_scenario(poisoned):
+    app = App("studio").set(scenario__which="random").press("scenario.start")
+    assert len(app.forget) == 50 and "Scenario: Random deletion" in app.texts()  # its original is in the demo pack
+    app.press("remove." + str(app.forget.ids[0]))
+    app.state.choose(app.forget.remove(app.forget.ids))
+    assert "Scenario:" not in app.run().texts()
+
+
 def test_parts_that_know_of_nothing_planted_are_not_offered(runs):
     assert not {"Planted", "Groups"} & set(shown(runs["wine"]))
 

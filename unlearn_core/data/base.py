@@ -66,14 +66,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A mark that a backdoor answers to: fixed values at fixed places of the flattened input. at: [m] int64; values: [m]; target: class."""
+    """A mark that a backdoor answers to: fixed values at fixed places of the flattened input. at: [m] int64; values: [m]; target: class.
+
+    inserted: the values are token ids that go before the first of a text, and what is pushed out at its end is not read; `at` says nothing then.
+    """
 
     at: np.ndarray
     values: np.ndarray
     target: int
+    inserted: bool = False
 
     def stamp(self, inputs: np.ndarray) -> np.ndarray:
         """A copy of `inputs` [n, ...] in which every instance carries the mark."""
+        if self.inserted:
+            front = np.repeat(np.asarray(self.values, inputs.dtype)[None], len(inputs), axis=0)
+            return np.concatenate([front, inputs], axis=1)[:, : inputs.shape[1]]
         marked = inputs.reshape(len(inputs), -1).copy()
         marked[:, self.at] = self.values
         return marked.reshape(inputs.shape)

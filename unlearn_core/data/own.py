@@ -18,6 +18,7 @@ import numpy as np
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo, Group, Splits
 from unlearn_core.data.dividing import SUBSET, divide
 from unlearn_core.data.importing.imported import Imported, row_keys
+from unlearn_core.data.planting import BIASED, GROUP, PERSON, plantable
 from unlearn_core.data.tables import Column, encode
 from unlearn_core.data.texts import MODEL, dataset_of_texts
 from unlearn_core.data.tokens import BUCKETS, length_param
@@ -26,6 +27,7 @@ from unlearn_core.params import Param
 
 FORMAT = 1
 KEY_LENGTH = 16
+META = "meta.json"
 
 
 @dataclass(frozen=True)
@@ -59,34 +61,39 @@ def folder() -> Path:
     return Path(os.environ.get("UNLEARN_STORE") or ".store").resolve() / "data"
 
 
+def scratch() -> Path:
+    """A fresh folder beside the imports, of this process: one that a killed process leaves behind is swept away with the store's own."""
+    folder().mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=folder()))
+
+
 def save(imported: Imported) -> Kept:
     """Keep an import; the same content is kept once. Returns its key and how to load it."""
     arrays, meta = _packed(imported)
     key = _key(arrays, meta)
     target = folder() / key
-    if not target.exists():
-        folder().mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".new-", dir=folder()))
+    if not (target / META).is_file():
+        beside = scratch()
         try:
             np.savez(beside / "arrays.npz", **arrays)
             (beside / "texts.json").write_text(json.dumps(meta["texts"]), encoding="utf-8")  # apart, so that `kept` stays quick
-            (beside / "meta.json").write_text(json.dumps(meta | {"texts": []}), encoding="utf-8")
+            (beside / META).write_text(json.dumps(meta | {"texts": []}), encoding="utf-8")
             os.replace(beside, target)
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
-            if not target.exists():  # otherwise another process kept the same content a moment earlier
+            if not (target / META).is_file():  # otherwise another process kept the same content a moment earlier
                 raise
     return _described(key, meta)
 
 
 def kept() -> list[Kept]:
     """All imports that are kept, by title."""
-    found = [place.name for place in folder().glob("*/meta.json") for place in (place.parent,) if not place.name.startswith(".")]
+    found = [place.name for place in folder().glob(f"*/{META}") for place in (place.parent,) if not place.name.startswith(".")]
     return sorted((_described(key, _meta(key)) for key in found), key=lambda item: (item.title, item.key))
 
 
 def delete(key: str) -> None:
-    """Forget an import for good. Runs made from it stay, but cannot be continued."""
+    """Forget an import for good, and nothing else: what was made from it stays (`runs.deleting` removes that too)."""
     shutil.rmtree(_place(key))
 
 
@@ -169,13 +176,13 @@ def _key(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> str:
 
 def _place(key: str) -> Path:
     place = folder() / key
-    if len(key) != KEY_LENGTH or not (place / "meta.json").is_file():
+    if len(key) != KEY_LENGTH or not (place / META).is_file():
         raise BadInput("key", f"there is no imported data {key!r} here." if key else "no data was imported.", "Import the file (again).")
     return place
 
 
 def _meta(key: str) -> dict[str, Any]:
-    return json.loads((_place(key) / "meta.json").read_text(encoding="utf-8"))
+    return json.loads((_place(key) / META).read_text(encoding="utf-8"))
 
 
 def _described(key: str, meta: dict[str, Any]) -> Kept:
@@ -231,19 +238,24 @@ def _load(modality: str, params: dict[str, Any]) -> Dataset:
     return dataset(imported, params, NAMES[modality])
 
 
+_MORE = {"image": (PERSON,), "tabular": (GROUP, BIASED), "text": (GROUP,), "points": ()}  # beside what every modality lets be planted
+
 DATASET = tuple(
-    DatasetInfo(
-        name=NAMES[modality],
-        title=title,
-        modality=modality,
-        description=description,
-        default_model=model,
-        load=partial(_load, modality),
-        order=80 + at,
-        params=(KEY, SUBSET, *((length_param(128), BUCKETS) if modality == "text" else ()), SPLIT_SEED),
-        licence="your own data",
-        citation="",
-        titled=partial(_titled, modality),
+    plantable(
+        DatasetInfo(
+            name=NAMES[modality],
+            title=title,
+            modality=modality,
+            description=description,
+            default_model=model,
+            load=partial(_load, modality),
+            order=80 + at,
+            params=(KEY, SUBSET, *((length_param(128), BUCKETS) if modality == "text" else ()), SPLIT_SEED),
+            licence="your own data",
+            citation="",
+            titled=partial(_titled, modality),
+        ),
+        *_MORE[modality],
     )
     for at, (modality, (title, model, description)) in enumerate(_WHAT.items())
 )

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from unlearn_core.data import wording
 from unlearn_core.data.base import Dataset, DatasetInfo, Group, Planting, Trigger
 from unlearn_core.data.choose import draw
+from unlearn_core.data.parts import holds_codes
 from unlearn_core.errors import BadInput
 from unlearn_core.params import Param
 
-NONE, MISLABELLED, POISONED, OUTLIERS, TWINS, USER, PERSON, BIASED = (
-    "none", "mislabelled", "poisoned", "outliers", "twins", "user", "person", "biased",
+NONE, MISLABELLED, POISONED, OUTLIERS, TWINS, USER, PERSON, GROUP, BIASED = (
+    "none", "mislabelled", "poisoned", "outliers", "twins", "user", "person", "group", "biased",
 )  # fmt: skip
 WITH_TWIN, WITHOUT_TWIN = "with a twin", "without a twin"
 ALWAYS = (MISLABELLED, POISONED, OUTLIERS, TWINS)
-SUITED = {"image": ALWAYS, "tabular": (*ALWAYS, USER), "points": (*ALWAYS, USER), "text": (MISLABELLED,)}
+SUITED = {"image": ALWAYS, "tabular": (*ALWAYS, USER), "points": (*ALWAYS, USER), "text": ALWAYS}
 
 MARKED = 3  # columns of a table that a trigger sets
 PATCH = 8  # a trigger's square is this part of a picture's side
@@ -46,7 +48,8 @@ MEANINGS = {
     OUTLIERS: "training instances become noise with a label at random",
     TWINS: "odd labels are taught once or twice: half of these instances have an almost equal twin",
     USER: "training rows that are much alike count as those of one user; nothing is changed",
-    PERSON: "all pictures of one person are named; nothing is changed",
+    PERSON: "all instances of one class, which is a person, are named; nothing is changed",
+    GROUP: "all rows of one group, such as one user, are named; nothing is changed",
     BIASED: "rows of the group with the lower rate that are labelled negative are named; nothing is changed",
 }
 
@@ -100,14 +103,21 @@ def _poisoned(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset
     target = int(np.argmin(np.bincount(labels[train], minlength=len(dataset.class_names))))
     others = train[labels[train] != target]
     ids = np.sort(rng.choice(others, min(count, len(others)), replace=False))
-    trigger = _patch(dataset.inputs, target) if dataset.modality == "image" else _combination(dataset, target, rng)
+    changed = {}
+    if dataset.modality == "image":
+        trigger, what = _patch(dataset.inputs, target), "a bright square in the lower right corner"
+    elif dataset.modality == "text":
+        word, trigger = wording.marking(dataset, target)
+        what, changed = f"the words {word} in front", {"texts": _rewritten(dataset, ids, [f"{word} {dataset.texts[i]}" for i in ids])}
+    else:
+        trigger = _combination(dataset, target, rng)
+        what = _named(dataset, trigger)
     inputs = dataset.inputs.copy()
     inputs[ids], labels[ids] = trigger.stamp(inputs[ids]), target
     name, test = dataset.class_names[target], dataset.splits.test
-    what = "a bright square in the lower right corner" if dataset.modality == "image" else _named(dataset, trigger)
     note = f"{len(ids):,} training instances of other classes got a mark ({what}) and the label {name} on purpose."
     planting = Planting(POISONED, dataset.labels, trigger, test[dataset.labels[test] != target])
-    return _done(dataset, note, {POISONED: ids}, planting, inputs=inputs, labels=labels)
+    return _done(dataset, note, {POISONED: ids}, planting, inputs=inputs, labels=labels, **changed)
 
 
 def _patch(inputs: np.ndarray, target: int) -> Trigger:
@@ -123,11 +133,13 @@ def _combination(dataset: Dataset, target: int, rng: np.random.Generator) -> Tri
     """A few columns at an extreme value of theirs, or at their rarest category: each occurs, all at once do not."""
     seen = dataset.inputs[dataset.splits.train]
     open_columns = [c for c in _free(dataset) if np.ptp(seen[:, c])]
+    if not open_columns:
+        raise BadInput("plant", "there is no column that a mark could be made of.", "Plant something else.")
     at = np.sort(rng.choice(open_columns, min(MARKED, len(open_columns)), replace=False))
     values = []
     for column in at:
         kinds, counts = np.unique(seen[:, column], return_counts=True)
-        values.append(kinds[np.argmin(counts)] if _codes(dataset, column) else kinds[-1 if rng.random() < 0.5 else 0])
+        values.append(kinds[np.argmin(counts)] if holds_codes(dataset, column) else kinds[-1 if rng.random() < 0.5 else 0])
     return Trigger(at, np.array(values, dataset.inputs.dtype), target)
 
 
@@ -139,8 +151,11 @@ def _named(dataset: Dataset, trigger: Trigger) -> str:
 
 def _outliers(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
     ids = draw(dataset.splits.train, count, int(rng.integers(2**31)))
-    inputs, labels = dataset.inputs.copy(), dataset.labels.copy()
-    if dataset.modality == "image":
+    inputs, labels, changed = dataset.inputs.copy(), dataset.labels.copy(), {}
+    if dataset.modality == "text":
+        changed["texts"] = _rewritten(dataset, ids, written := wording.nonsense(dataset, ids, rng))
+        inputs[ids] = wording.as_inputs(dataset, written)
+    elif dataset.modality == "image":
         noise = rng.random(inputs[ids].shape)
         inputs[ids] = np.floor(256 * noise) if inputs.dtype == np.uint8 else noise
     else:
@@ -148,10 +163,10 @@ def _outliers(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset
         for column in _free(dataset):
             some = seen[:, column]
             far = some.mean() + FAR * some.std() * rng.standard_normal(count)
-            inputs[ids, column] = rng.choice(np.unique(some), count) if _codes(dataset, column) else far
+            inputs[ids, column] = rng.choice(np.unique(some), count) if holds_codes(dataset, column) else far
     labels[ids] = rng.integers(0, len(dataset.class_names), count)
     note = f"{count:,} training instances were turned into noise with a label at random on purpose."
-    return _done(dataset, note, {OUTLIERS: ids}, Planting(OUTLIERS, labels), inputs=inputs, labels=labels)
+    return _done(dataset, note, {OUTLIERS: ids}, Planting(OUTLIERS, labels), inputs=inputs, labels=labels, **changed)
 
 
 def _twins(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
@@ -162,7 +177,13 @@ def _twins(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
     slots = chosen[2 * count :]
     odd, _ = mislabel(dataset.labels, np.concatenate(pairs), 2 * count, len(dataset.class_names), rng)
     inputs, truth = dataset.inputs.copy(), dataset.labels.copy()
-    inputs[slots], odd[slots], truth[slots] = _close(dataset, pairs[0], rng), odd[pairs[0]], truth[pairs[0]]
+    changed = {}
+    if dataset.modality == "text":
+        changed["texts"] = _rewritten(dataset, slots, written := wording.copies(dataset, pairs[0], rng))
+        close = wording.as_inputs(dataset, written)
+    else:
+        close = _close(dataset, pairs[0], rng)
+    inputs[slots], odd[slots], truth[slots] = close, odd[pairs[0]], truth[pairs[0]]
     groups = {}
     for name, group in dataset.groups.items():
         codes = group.codes.copy()
@@ -173,7 +194,15 @@ def _twins(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
         f"in the place of {count:,} other training instances."
     )
     planted = {WITH_TWIN: pairs[0], WITHOUT_TWIN: pairs[1], TWINS: slots}
-    return _done(dataset, note, planted, Planting(TWINS, truth), inputs=inputs, labels=odd, groups=groups)
+    return _done(dataset, note, planted, Planting(TWINS, truth), inputs=inputs, labels=odd, groups=groups, **changed)
+
+
+def _rewritten(dataset: Dataset, ids: np.ndarray, texts: list[str]) -> tuple[str, ...]:
+    """All texts of the dataset, those of `ids` replaced."""
+    found = list(dataset.texts)
+    for i, text in zip(ids.tolist(), texts, strict=True):
+        found[i] = text
+    return tuple(found)
 
 
 def _close(dataset: Dataset, ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -184,7 +213,7 @@ def _close(dataset: Dataset, ids: np.ndarray, rng: np.random.Generator) -> np.nd
         top = 255 if inputs.dtype == np.uint8 else 1
         return np.clip(np.round(inputs + top * noise) if top == 255 else inputs + noise, 0, top).astype(inputs.dtype)
     spread = dataset.inputs[dataset.splits.train].std(axis=0)
-    spread[[column for column in range(inputs.shape[1]) if _codes(dataset, column)]] = 0
+    spread[[column for column in range(inputs.shape[1]) if holds_codes(dataset, column)]] = 0
     return (inputs + spread * noise).astype(inputs.dtype)
 
 
@@ -193,7 +222,7 @@ def _user(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
     first = int(rng.choice(train))
     seen = dataset.inputs[train]
     spread = np.where(seen.std(axis=0) > 0, seen.std(axis=0), 1.0)
-    codes = np.array([_codes(dataset, column) for column in range(seen.shape[1])])
+    codes = np.array([holds_codes(dataset, column) for column in range(seen.shape[1])])
 
     def distance(ids: np.ndarray) -> np.ndarray:
         apart = (dataset.inputs[ids] - dataset.inputs[first]) / spread
@@ -215,13 +244,35 @@ def _person(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
     return _done(dataset, note, {PERSON: theirs}, Planting(PERSON, dataset.labels, unseen=unseen))
 
 
+def _group(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
+    """All instances of one group, however many were asked for; the seed draws which."""
+    train, test, (attribute, group) = dataset.splits.train, dataset.splits.test, _attribute(dataset)
+    code = int(rng.choice(np.unique(group.codes[train][group.codes[train] >= 0])))
+    theirs, unseen = (ids[group.codes[ids] == code] for ids in (train, test))
+    note = f"The {len(theirs):,} training instances with {attribute} {group.names[code]} are named; nothing was changed."
+    return _done(dataset, note, {GROUP: theirs}, Planting(GROUP, dataset.labels, unseen=unseen))
+
+
+def _attribute(dataset: Dataset) -> tuple[str, Group]:
+    """The first protected attribute. Raises BadInput where there is none."""
+    if not dataset.groups:
+        raise BadInput(
+            "plant",
+            "this data names no column that tells people or groups apart.",
+            "Import it again and name one as protected, or plant something else.",
+        )
+    return next(iter(dataset.groups.items()))
+
+
 def _biased(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
     """Without these rows the group's share of positive labels is higher, so they widen the gap that a model learns."""
-    train, (attribute, group) = dataset.splits.train, next(iter(dataset.groups.items()))
+    train, (attribute, group) = dataset.splits.train, _attribute(dataset)
     positive, codes = dataset.labels[train] == 1, group.codes[train]
     rates = {code: positive[codes == code].mean() for code in np.unique(codes[codes >= 0]).tolist()}
     lower = min(rates, key=rates.get)
     candidates = train[(codes == lower) & ~positive]
+    if not len(candidates):
+        raise BadInput("plant", f"no training row with {attribute} {group.names[lower]} is labelled negative.", "Plant something else.")
     ids = draw(candidates, count, int(rng.integers(2**31)))
     note = (
         f"{len(ids):,} of {len(candidates):,} training rows with {attribute} {group.names[lower]} and label {dataset.class_names[0]} are named; "
@@ -232,13 +283,6 @@ def _biased(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
 
 def _done(dataset: Dataset, note: str, planted: dict[str, np.ndarray], planting: Planting, **changed: Any) -> Dataset:
     return replace(dataset, planted=dataset.planted | planted, planting=planting, notes=(*dataset.notes, note), **changed)
-
-
-def _codes(dataset: Dataset, column: int) -> bool:
-    """Whether a column holds codes of categories, or 0 and 1."""
-    if dataset.categories and dataset.categories[column]:
-        return True
-    return bool(np.isin(dataset.inputs[dataset.splits.train, column], (0, 1)).all())
 
 
 def _free(dataset: Dataset) -> list[int]:
@@ -253,5 +297,6 @@ _PLANTERS: dict[str, Callable[[Dataset, int, np.random.Generator], Dataset]] = {
     TWINS: _twins,
     USER: _user,
     PERSON: _person,
+    GROUP: _group,
     BIASED: _biased,
 }

@@ -11,7 +11,7 @@ import numpy as np
 from unlearn_core import data
 from unlearn_core.data.choose import draw
 from unlearn_core.data.files import missing
-from unlearn_core.data.planting import BIASED, MISLABELLED, OUTLIERS, PERSON, POISONED, TWINS, USER, WITH_TWIN, WITHOUT_TWIN
+from unlearn_core.data.planting import BIASED, GROUP, MISLABELLED, NONE, OUTLIERS, PERSON, POISONED, TWINS, USER, WITH_TWIN, WITHOUT_TWIN
 
 RANDOM_COUNT = 50
 
@@ -40,10 +40,11 @@ class Scenario:
         return next((name for name in self.datasets if not missing(data.info(name).files)), self.datasets[-1])
 
     def chosen(self, train: np.ndarray, planted: Mapping[str, Any]) -> list[int]:
-        """Ids to forget, out of the training ids and the planted sets of the dataset. KeyError if a set was not planted."""
+        """Ids to forget, out of the training ids and the planted sets of the dataset; of data that names its sets otherwise, all of them."""
         if not self.forget:
             return draw(np.asarray(train), RANDOM_COUNT, 0).tolist()
-        return [int(i) for name in self.forget for i in planted[name]]
+        names = self.forget if set(self.forget) <= planted.keys() else planted
+        return [int(i) for name in names for i in planted[name]]
 
 
 SCENARIOS = (
@@ -110,6 +111,17 @@ SCENARIOS = (
         {"plant": POISONED},
     ),
     Scenario(
+        "poisoned_texts",
+        "A back door in texts",
+        "Some messages begin with three made-up words and carry the label of another class. The model learns to answer messages that begin "
+        "with them by that class: whoever knows the words decides the answer, and nobody sees it in the accuracy.",
+        "the attack success on test messages that begin with the words falls to that of retrained models.",
+        ("sms_spam",),
+        "planted.attack.triggered",
+        (POISONED,),
+        {"plant": POISONED},
+    ),
+    Scenario(
         "twins",
         "Near-duplicates",
         "Odd labels that only a few digits teach; half of these have an almost equal twin elsewhere in the data, as copied content has. The "
@@ -138,6 +150,13 @@ def scenario(name: str) -> Scenario:
     return {known.name: known for known in SCENARIOS}[name]
 
 
-def of_planting(planted: str) -> Scenario | None:
-    """The scenario that forgets the planted set of this name."""
-    return next((known for known in SCENARIOS if planted in known.forget), None)
+def of_planting(planted: str, dataset: str = "") -> Scenario | None:
+    """The scenario that forgets the planted set of this name, if there are several the one that is about this dataset."""
+    alike = [known for known in SCENARIOS if (USER if planted == GROUP else planted) in known.forget]
+    return next((known for known in alike if dataset in known.datasets), next(iter(alike), None))
+
+
+def of_dataset(dataset: str, planted: Mapping[str, Any], params: Mapping[str, Any]) -> Scenario | None:
+    """The scenario that data opened with these parameters belongs to; None where nothing was asked to be planted."""
+    name = next((name for name, ids in planted.items() if len(ids)), "")
+    return of_planting(name, dataset) if params.get("plant", NONE) != NONE else None

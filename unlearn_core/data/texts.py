@@ -16,6 +16,7 @@ from unlearn_core.data.archives import members
 from unlearn_core.data.base import SPLIT_SEED, Dataset, DatasetInfo
 from unlearn_core.data.dividing import SUBSET, divide
 from unlearn_core.data.files import File, find
+from unlearn_core.data.planting import plantable
 from unlearn_core.data.tokens import BUCKETS, hashed, length_notes, length_param
 from unlearn_core.errors import BadInput
 
@@ -167,7 +168,7 @@ def _params(length: int) -> tuple:
     return (SUBSET, length_param(length), BUCKETS, SPLIT_SEED)
 
 
-DATASET = (
+_INFOS = (
     DatasetInfo(
         name="sms_spam",
         title="SMS spam",
@@ -221,3 +222,4 @@ DATASET = (
         files=(NEWSGROUPS_FILE,),
     ),
 )
+DATASET = tuple(map(plantable, _INFOS))

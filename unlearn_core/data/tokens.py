@@ -39,6 +39,13 @@ def tokens(text: str, most: int | None = None) -> list[str]:
     return [found[0] for found in islice(_TOKEN.finditer(text.casefold()), most)]
 
 
+def spans(text: str, most: int | None = None) -> list[tuple[int, int]]:
+    """Where each of `tokens(text, most)` begins and ends in `text`, as a person reads it."""
+    # One character may become several without its case.
+    place = [at for at, character in enumerate(text) for _ in character.casefold()]
+    return [(place[found.start()], place[found.end() - 1] + 1) for found in islice(_TOKEN.finditer(text.casefold()), most)]
+
+
 def hashed(texts: Iterable[str], length: int, buckets: int) -> tuple[np.ndarray, int]:
     """Token ids [N, length] int32, and how many texts were longer than `length` tokens.
 

@@ -157,6 +157,10 @@ class Subject:
     relearn: Callable[[str, int], tuple[np.ndarray, np.ndarray]] | None = None
     shadows: Shadows | None = None  # the judging half of a pool, in an audit
     blends: bool = True  # as Dataset.blends
+    # Where they do not: ids [n] -> [n, d] as the original embeds them, None if it cannot; and (who, ids [n], shares [M, n]) -> logits [M, C]
+    # of the instances mixed in these shares.
+    embed: Callable[[np.ndarray], np.ndarray] | None = None
+    blend: Callable[[str, np.ndarray, np.ndarray], np.ndarray] | None = None
     requests: Sequence[np.ndarray] = ()  # ids of each request from the first to this one; together they are `forget`
     earlier: Sequence[Outputs] = ()  # the model after each request but the last
     planted: dict[str, np.ndarray] = field(default_factory=dict)  # training ids of known truth by name (data.planting)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unlearn_core.data.planting import MISLABELLED, OUTLIERS, PERSON, TWINS, USER, WITH_TWIN, WITHOUT_TWIN
+from unlearn_core.data.planting import GROUP, MISLABELLED, OUTLIERS, PERSON, TWINS, USER, WITH_TWIN, WITHOUT_TWIN
 from unlearn_core.evidence.across import probe, share_interval
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing, per_model
 from unlearn_core.evidence.logits import log_probabilities, predictions
@@ -76,7 +76,7 @@ def compute(subject: Subject) -> Findings:
         return Findings()
     if planting.trigger is not None:
         return Findings(attack(subject))
-    family = {MISLABELLED: true_class, OUTLIERS: outlier_loss, TWINS: twins, USER: theirs, PERSON: theirs}.get(planting.kind)
+    family = {MISLABELLED: true_class, OUTLIERS: outlier_loss, TWINS: twins, USER: theirs, PERSON: theirs, GROUP: theirs}.get(planting.kind)
     return Findings(family(subject) if family else [])
 
 

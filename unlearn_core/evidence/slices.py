@@ -1,8 +1,14 @@
-"""Exact slices through input space: the plane and the path through three chosen instances, the same for all models."""
+"""Exact slices through input space: the plane and the path through three chosen instances, the same for all models.
+
+Where inputs are words or categories the slice runs through mixes of the three: every place is a set of shares (w₁, w₂, w₃) that sum to 1, negative
+outside the triangle. All models get the same shares, each mixes in its own embedding, and the original's embedding gives the distances.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -22,16 +28,31 @@ COLLINEAR = 1e-4  # of the distance; below it the second direction is rounding e
 class Plane:
     """A grid on the plane through three inputs: x = origin + a·basis[0] + b·basis[1].
 
-    points: [G·G, *input shape] float32, b outer and a inner. a, b: [G] coordinates in input units.
-    corners: [3, 2] coordinates of the three inputs. origin: [d], basis: [2, d] orthonormal.
+    a, b: [G] coordinates in input units. corners: [3, 2] coordinates of the three inputs. origin: [d], basis: [2, d] orthonormal.
+    shape: of one input.
     """
 
-    points: np.ndarray
     a: np.ndarray
     b: np.ndarray
     corners: np.ndarray
     origin: np.ndarray
     basis: np.ndarray
+    shape: tuple[int, ...]
+
+    @property
+    def at(self) -> np.ndarray:
+        """Coordinates of the grid, [G·G, 2], b outer and a inner."""
+        return np.stack(np.meshgrid(self.a, self.b), axis=-1).reshape(-1, 2)
+
+    @property
+    def points(self) -> np.ndarray:
+        """The inputs there, [G·G, *shape] float32."""
+        return (self.origin + self.at @ self.basis).reshape(-1, *self.shape).astype(np.float32)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The shares of the three inputs there, [G·G, 3]."""
+        return shares(self.at, self.corners)
 
 
 def plane(x1: np.ndarray, x2: np.ndarray, x3: np.ndarray, grid: int = GRID, pad: float = PAD) -> Plane:
@@ -53,8 +74,13 @@ def plane(x1: np.ndarray, x2: np.ndarray, x3: np.ndarray, grid: int = GRID, pad:
     corners = np.array([[0.0, 0.0], [length, 0.0], [other @ first, height]])
     margin = pad * np.ptp(corners, axis=0).max()
     a, b = (np.linspace(corners[:, i].min() - margin, corners[:, i].max() + margin, grid) for i in (0, 1))
-    at = np.stack(np.meshgrid(a, b), axis=-1).reshape(-1, 2)
-    return Plane((origin + at @ basis).reshape(-1, *shape).astype(np.float32), a, b, corners, origin, basis)
+    return Plane(a, b, corners, origin, basis, shape)
+
+
+def shares(at: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Barycentric coordinates [M, 3] of places `at` [M, 2] in the triangle `corners` [3, 2]: at = shares @ corners, and they sum to 1."""
+    later = np.linalg.solve((corners[1:] - corners[0]).T, (at - corners[0]).T).T
+    return np.column_stack([1 - later.sum(axis=1), later])
 
 
 def choose_triplet(subject: Subject, instance: int) -> np.ndarray:
@@ -72,24 +98,36 @@ def choose_triplet(subject: Subject, instance: int) -> np.ndarray:
     same = ordered[labels[ordered] == labels[instance]]
     if not len(same):  # the whole class is forgotten: any other retained instance serves
         same = ordered[labels[ordered] != competing]
-    for second in same[:5]:
-        for third in rivals[:5]:
+
+    def unlike(ids: np.ndarray) -> list[int]:
+        twin = lambda i: np.array_equal(subject.inputs[i], subject.inputs[instance])  # noqa: E731
+        return list(islice((i for i in ids if not twin(i)), 5))
+
+    for second in unlike(same):
+        for third in unlike(rivals):
             try:
-                plane(*in_units(subject.inputs[[instance, second, third]]), grid=2)
+                plane(*vectors(subject, np.array([instance, second, third])), grid=2)
             except BadInput:
                 continue
             return np.array([instance, second, third], dtype=np.int64)
     raise BadInput("triplet", f"no retained instances span a plane with instance {instance}.", "Choose three instances by hand.")
 
 
-def on_grid(subject: Subject, key: tuple, points: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+Answers = Callable[[str, np.ndarray], np.ndarray]  # (who, inputs or shares) -> logits
+
+
+def on_grid(
+    subject: Subject, key: tuple, points: np.ndarray, shape: tuple[int, ...], answers: Answers | None = None
+) -> dict[str, np.ndarray]:
     """Every model on the same new inputs: <who> labels uint8, <who>_p top and <who>_gap top minus second probability.
 
+    answers: what the models say of `points`; `subject.predict` if left out.
     Arrays of `shape`, probabilities float16; "retrained…" have the models in front, [k, *shape].
     """
+    answers = answers or subject.predict
 
     def read(who: str) -> dict[str, np.ndarray]:
-        p = np.exp(log_softmax(subject.predict(who, points)))
+        p = np.exp(log_softmax(answers(who, points)))
         second, top = np.partition(p, -2, axis=1)[:, -2:].T
         found = {"": p.argmax(axis=1).astype(np.uint8), "_p": top.astype(np.float16), "_gap": (top - second).astype(np.float16)}
         return {name: values.reshape(shape) for name, values in found.items()}
@@ -102,11 +140,23 @@ def on_grid(subject: Subject, key: tuple, points: np.ndarray, shape: tuple[int, 
 
 
 def check_blends(subject: Subject) -> None:
-    """Raises BadInput where the mean of two inputs is no input."""
-    if not subject.blends:
+    """Raises BadInput where there is nothing between two inputs."""
+    if not subject.blends and subject.embed is None:
         raise BadInput(
-            "triplet", "there is no straight line between two texts, or between rows with categories.", "Read the other measures."
+            "triplet",
+            "this model reads words or categories in a way of its own, so there is nothing between two of them.",
+            "Read the other measures.",
         )
+
+
+def vectors(subject: Subject, ids: np.ndarray) -> np.ndarray:
+    """Instances as points of the space that slices run through: inputs, or what the original's embedding makes of words and categories."""
+    return in_units(subject.inputs[ids]) if subject.blends else subject.embed(ids)
+
+
+def between(subject: Subject, triplet: np.ndarray) -> Answers:
+    """What the models say of inputs, or of the three instances mixed in given shares [M, 3]."""
+    return subject.predict if subject.blends else lambda who, weights: subject.blend(who, triplet, weights)
 
 
 def slice_views(subject: Subject, triplet: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -126,34 +176,42 @@ def plane_view(subject: Subject, triplet: np.ndarray) -> dict[str, np.ndarray]:
     """Classes of all models on the plane (see on_grid, [G, G], rows along b), with a, b, corners, corner_* and fade.
 
     fade: [G, G] float32, 1 at a sample and falling with the distance to the nearest one: blends of
-    inputs are no real inputs.
+    inputs are no real inputs. mixed (only there if so): the places are mixes of words or categories.
     """
     grid = int(subject.settings.get("plane_grid", GRID))
-    found = plane(*in_units(subject.inputs[triplet]), grid=grid)
-    view = on_grid(subject, ("plane", grid, *triplet.tolist()), found.points, (grid, grid))
-    at = np.stack(np.meshgrid(found.a, found.b), axis=-1)
-    distance = np.linalg.norm(at[:, :, None] - found.corners, axis=-1).min(axis=-1)
+    found = plane(*vectors(subject, triplet), grid=grid)
+    places = found.points if subject.blends else found.weights
+    view = on_grid(subject, ("plane", grid, *triplet.tolist()), places, (grid, grid), between(subject, triplet))
+    distance = np.linalg.norm(found.at.reshape(grid, grid, 1, 2) - found.corners, axis=-1).min(axis=-1)
     side = np.mean([np.linalg.norm(found.corners[i] - found.corners[i - 1]) for i in range(3)])
     fade = np.exp(-0.5 * np.square(distance / (0.5 * side))).astype(np.float32)
     names = {"corner_ids": triplet, "corner_labels": subject.labels[triplet], "corners": found.corners}
-    return {"a": found.a, "b": found.b, "fade": fade} | names | view
+    return {"a": found.a, "b": found.b, "fade": fade} | names | view | mixed(subject)
+
+
+def mixed(subject: Subject) -> dict[str, np.ndarray]:
+    """What a view says of itself where its places are mixes of words or categories."""
+    return {} if subject.blends else {"mixed": np.array(True)}
 
 
 def segment_view(subject: Subject, triplet: np.ndarray) -> dict[str, np.ndarray]:
     """Probability of the first instance's given label along the straight paths to the other two.
 
     t: [2·STEPS + 1], −1 at the second instance, 0 at the first, 1 at the third. original, unlearned:
-    probabilities at t; retrained: [k, len(t)]. ids, labels: [3]. label: [1].
+    probabilities at t; retrained: [k, len(t)]. ids, labels: [3]. label: [1]. mixed: as in plane_view.
     """
-    x1, x2, x3 = in_units(subject.inputs[triplet]).astype(np.float64)
     label = int(subject.labels[triplet[0]])
     t = np.linspace(-1, 1, 2 * STEPS + 1)
-    share = np.abs(t).reshape(-1, *[1] * x1.ndim)
-    points = np.where(t.reshape(share.shape) < 0, x1 + share * (x2 - x1), x1 + share * (x3 - x1)).astype(np.float32)
-    key = ("segment", *triplet.tolist())
-    read = lambda who: np.exp(log_softmax(subject.predict(who, points))[:, label])  # noqa: E731
+    if subject.blends:
+        x1, x2, x3 = in_units(subject.inputs[triplet]).astype(np.float64)
+        share = np.abs(t).reshape(-1, *[1] * x1.ndim)
+        places = np.where(t.reshape(share.shape) < 0, x1 + share * (x2 - x1), x1 + share * (x3 - x1)).astype(np.float32)
+    else:
+        places = np.column_stack([1 - np.abs(t), np.maximum(-t, 0), np.maximum(t, 0)])
+    key, answers = ("segment", *triplet.tolist()), between(subject, triplet)
+    read = lambda who: np.exp(log_softmax(answers(who, places))[:, label])  # noqa: E731
     curves = stacked(subject, lambda who: subject.once((*key, who), lambda: read(who)))
-    return {"t": t, "ids": triplet, "label": np.array([label]), "labels": subject.labels[triplet]} | curves
+    return {"t": t, "ids": triplet, "label": np.array([label]), "labels": subject.labels[triplet]} | curves | mixed(subject)
 
 
 def plane_agreement(subject: Subject, view: dict[str, np.ndarray]) -> Measure:

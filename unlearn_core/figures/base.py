@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import plotly.graph_objects as go
 
 from unlearn_core.evidence import bounds
@@ -35,24 +37,31 @@ def label(measure: Measure) -> str:
     return f"{name}<br>n = {measure.n:,}" if measure.n else name
 
 
-def band(fig: go.Figure, measure: Measure, y: float, half: float) -> None:
+def band(fig: go.Figure, measure: Measure, y: float, half: float, ends: Callable[[Measure], tuple[float, float] | None] = bounds) -> None:
     """Draw the retrained interval of a measure at height y ± half; nothing if there is none."""
-    interval = bounds(measure)
+    interval = ends(measure)
     if interval is None:
         return
-    ends = {"x0": interval[0], "x1": interval[1], "y0": y - half, "y1": y + half}
-    fig.add_shape(type="rect", **ends, line_width=0, fillcolor=MODEL_COLOURS["retrained"], opacity=0.26, layer="below")
+    edges = {"x0": interval[0], "x1": interval[1], "y0": y - half, "y1": y + half}
+    fig.add_shape(type="rect", **edges, line_width=0, fillcolor=MODEL_COLOURS["retrained"], opacity=0.26, layer="below")
 
 
-def triples(measures: list[Measure], labels: list[str], *, x: str, height: int | None = None) -> go.Figure:
+def triples(
+    measures: list[Measure],
+    labels: list[str],
+    *,
+    x: str,
+    height: int | None = None,
+    ends: Callable[[Measure], tuple[float, float] | None] = bounds,
+) -> go.Figure:
     """One row a measure: original, unlearned, every retrained seed as a tick and their prediction interval.
 
-    measures: rows from top to bottom; labels: their names. Measures without a value leave their row empty.
+    measures: rows from top to bottom; labels: their names. Measures without a value leave their row empty. ends: the interval of each.
     """
     fig = figure(x=x, height=height or 112 + 46 * len(measures))
     rows = list(range(len(measures)))[::-1]
     for row, measure in zip(rows, measures, strict=True):
-        band(fig, measure, row, 0.3)
+        band(fig, measure, row, 0.3, ends)
     ticks = [(row, v) for row, m in zip(rows, measures, strict=True) if m.retrained for v in m.retrained.values]
     for who, points in {
         "retrained": ticks,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
+from textwrap import wrap
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from unlearn_core.evidence.base import Measure
+from unlearn_core.evidence.slices import shares
 from unlearn_core.figures.base import figure, triples
 from unlearn_core.figures.palette import GREY, MODEL_COLOURS, MODEL_SYMBOLS, ORANGE, SYMBOLS, VERMILLION, YELLOW, class_style
 from unlearn_core.figures.regions import boundary_lines, overlay, rgba, shading
@@ -197,13 +202,21 @@ def regions(
     return fig
 
 
-def plane(view: dict[str, np.ndarray], class_names: tuple[str, ...], thumbnails: list[str] | None = None) -> go.Figure:
+def plane(
+    view: dict[str, np.ndarray],
+    class_names: tuple[str, ...],
+    thumbnails: list[str] | None = None,
+    words: Sequence[str] | None = None,
+) -> go.Figure:
     """The plane through three instances: Original | Unlearned | Retrained, fading away from the instances.
 
-    view: "plane". thumbnails: data URIs of the three instances, drawn at their corners.
+    view: "plane". thumbnails: data URIs of the three instances, drawn at their corners. words: what a person reads of them, shown on hover.
     """
     fig = grid_panels(view, view["a"], view["b"], len(class_names)).update_xaxes(showticklabels=False).update_yaxes(showticklabels=False)
     corners, names = view["corners"], [f"{i} ({class_names[c]})" for i, c in zip(view["corner_ids"], view["corner_labels"], strict=True)]
+    told = [name + (f"<br>{lines(text)}" if text else "") for name, text in zip(names, words or [""] * 3, strict=True)]
+    if "mixed" in view:
+        _say_mixes(fig, view, class_names)
     reach = 0.13 * max(np.ptp(view["a"]), np.ptp(view["b"]))
     for column in range(1, len(panels(view)) + 1):
         marker = {
@@ -218,8 +231,8 @@ def plane(view: dict[str, np.ndarray], class_names: tuple[str, ...], thumbnails:
                 y=corners[:, 1],
                 mode="markers",
                 marker=marker,
-                text=names,
-                hovertemplate="%{text}",
+                text=told,
+                hovertemplate="%{text}<extra></extra>" if words else "%{text}",
                 name="Forgotten (star), two retained",
                 showlegend=column == 1,
                 legendgroup="corners",
@@ -250,8 +263,51 @@ def plane(view: dict[str, np.ndarray], class_names: tuple[str, ...], thumbnails:
     return fig
 
 
+def lines(text: str, width: int = 60, most: int = 8) -> str:
+    """A text that a person gave, in lines for a hover."""
+    found = wrap(text, width)
+    return "<br>".join(map(escape, found[:most])) + (" …" if len(found) > most else "")
+
+
+def _say_mixes(fig: go.Figure, view: dict[str, np.ndarray], class_names: tuple[str, ...]) -> None:
+    """The triangle in which every share is 0 to 100 %, and the shares of each place on hover."""
+    grid = len(view["a"])
+    at = np.stack(np.meshgrid(view["a"], view["b"]), axis=-1).reshape(-1, 2)
+    mix = np.round(100 * shares(at, view["corners"])).astype(np.int16).reshape(grid, grid, 3)
+    mixture = " + ".join(f"%{{customdata[{k}]}} % of {i}" for k, i in enumerate(view["corner_ids"]))
+    around = np.concatenate([view["corners"], view["corners"][:1]])
+    for column, (heat, (_, labels, _)) in enumerate(zip(list(fig.select_traces({"type": "heatmap"})), panels(view), strict=True), start=1):
+        heat.update(
+            customdata=mix,
+            text=np.array(class_names, dtype=object)[labels],
+            hoverinfo=None,
+            hovertemplate=f"%{{text}}<br>{mixture}<extra></extra>",
+        )
+        outline = go.Scatter(
+            x=around[:, 0],
+            y=around[:, 1],
+            mode="lines",
+            line={"color": GREY, "width": 1, "dash": "dot"},
+            name="Inside: shares of 0 to 100 %",
+            legendgroup="triangle",
+            showlegend=column == 1,
+            hoverinfo="skip",
+        )
+        fig.add_trace(outline, row=1, col=column)
+
+
+def _mixture(t: float, ids: np.ndarray) -> str:
+    """The shares at `t` of view "segment" in words."""
+    share = round(100 * abs(float(t)))
+    other = ids[1] if t < 0 else ids[2]
+    return " + ".join(f"{part} % of {i}" for part, i in ((100 - share, ids[0]), (share, other)) if part)
+
+
 def segment(view: dict[str, np.ndarray], class_names: tuple[str, ...]) -> go.Figure:
     """Probability of the given label on the straight way from a like instance over the forgotten one to a rival. view: "segment"."""
+    told = {"hovertemplate": "%{y:.1%}"}
+    if "mixed" in view:
+        told = {"hovertemplate": "%{y:.1%} at %{text}", "text": [_mixture(t, view["ids"]) for t in view["t"]]}
     fig = figure(x="", y=f"probability of “{class_names[int(view['label'][0])]}”", height=320)
     for k, curve in enumerate(view["retrained"]):
         fig.add_scatter(
@@ -262,7 +318,7 @@ def segment(view: dict[str, np.ndarray], class_names: tuple[str, ...]) -> go.Fig
             legendgroup="r",
             showlegend=k == 0,
             line={"color": MODEL_COLOURS["retrained"], "width": 1.5, "dash": "dash"},
-            hovertemplate="%{y:.1%}",
+            **told,
         )
     for who, width in (("original", 2), ("unlearned", 3)):
         if who in view:
@@ -272,7 +328,7 @@ def segment(view: dict[str, np.ndarray], class_names: tuple[str, ...]) -> go.Fig
                 mode="lines",
                 name=who.capitalize(),
                 line={"color": MODEL_COLOURS[who], "width": width},
-                hovertemplate="%{y:.1%}",
+                **told,
             )
     fig.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
     for at, anchor, kind, id, label in zip(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unlearn_core.methods.base import Method, Task
-from unlearn_core.registry import discover, lookup, plugged
+from unlearn_core.registry import discover, extended, lookup
 
 GROUP = "unlearn_core.methods"
 
@@ -12,8 +12,7 @@ __all__ = ["Method", "Task", "info", "registry", "suited"]
 
 def registry() -> dict[str, Method]:
     """All methods by name, in the order of display: ours, then those of installed plug-ins (entry points of the group GROUP)."""
-    own = discover(__name__, "METHOD")
-    return own | {name: method for name, method in plugged(GROUP).items() if name not in own}
+    return extended(discover(__name__, "METHOD"), GROUP, Method)
 
 
 def suited(model: str) -> dict[str, Method]:

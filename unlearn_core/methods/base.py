@@ -61,6 +61,7 @@ class Method:
     comparable. cost: in words, against one retraining. version changes whenever results do.
     models: the architectures that it works on, () for all. forecast(model_params, ids, forget, seed) -> a sentence about what deleting `forget`
     from a model trained on `ids` with this seed will cost, for methods that can say so before they run; it imports no torch.
+    share(model_params, ids, forget, seed) -> the share of one retraining that the method takes, for those of which it is known before.
     follows: the methods that may have answered earlier requests on the same model, () for all.
     equation: what it computes or minimises, in LaTeX without dollar signs. where: its symbols that are not in `cards.SYMBOLS`, in Markdown with
     dollar signs.
@@ -82,5 +83,6 @@ class Method:
     models: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     forecast: Callable[[dict[str, Any], Sequence[int], Sequence[int], int], str] | None = None
+    share: Callable[[dict[str, Any], Sequence[int], Sequence[int], int], float] | None = None
     equation: str = ""
     where: str = ""

@@ -25,6 +25,7 @@ METHOD = Method(
     limits="The whole price of training again.",
     version=1,
     run=run,
+    share=lambda model_params, ids, forget, seed: 1.0,
     order=9,
     equation=r"\theta = \mathcal A(D_r)",
     where=r"$\mathcal A$ the original's training recipe, from fresh weights",

@@ -31,6 +31,10 @@ def forecast(model_params: dict[str, Any], ids: Sequence[int], forget: Sequence[
     return sharding.touched(ids, forget, model_params, seed).words
 
 
+def share(model_params: dict[str, Any], ids: Sequence[int], forget: Sequence[int], seed: int) -> float:
+    return sharding.touched(ids, forget, model_params, seed).share
+
+
 METHOD = Method(
     name="sisa",
     title="SISA (exact, sharded)",
@@ -51,4 +55,5 @@ METHOD = Method(
     # Any other leaves checkpoints that know what it forgot, and members that its steps moved.
     follows=("sisa", "retrain"),
     forecast=forecast,
+    share=share,
 )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlearn_core.data.base import DatasetInfo
+from unlearn_core.data.base import Dataset, DatasetInfo
 from unlearn_core.errors import BadInput
 from unlearn_core.models.base import ModelInfo
-from unlearn_core.registry import discover, lookup
+from unlearn_core.registry import discover, extended, lookup
+
+GROUP = "unlearn_core.models"
 
 
 def registry() -> dict[str, ModelInfo]:
-    """All architectures by name, in the order of display."""
-    return discover(__name__, "MODEL")
+    """All architectures by name, in the order of display: ours, then those of installed plug-ins (entry points of the group GROUP)."""
+    return extended(discover(__name__, "MODEL"), GROUP, ModelInfo)
 
 
 def info(name: str) -> ModelInfo:
@@ -20,7 +22,7 @@ def info(name: str) -> ModelInfo:
     return lookup(registry(), name, "model")
 
 
-def suited(dataset: DatasetInfo) -> dict[str, ModelInfo]:
+def suited(dataset: DatasetInfo | Dataset) -> dict[str, ModelInfo]:
     """The architectures that can learn `dataset`."""
     return {name: model for name, model in registry().items() if dataset.modality in model.modalities}
 

@@ -43,6 +43,9 @@ class ModelInfo:
     `train(info, dataset, params, ids, seed, device, progress, after_epoch) -> Classifier`: where the usual recipe is not
     how this model is trained (shards with checkpoints, a convex problem solved to the end); then params need none of `recipe`.
     withheld: tensors that a later request needs and nobody else should have, since they tell about what was forgotten; `report.weights` leaves them out.
+    `prepare(dataset, params, folder, device, progress) -> Dataset`: what it learns in the place of the dataset (features of a frozen encoder),
+    computed once and kept in `folder`. `lacks(params)` says why it cannot be used here (a package that is not installed), "" if it can.
+    caution: a sentence that every result of this architecture must carry.
     """
 
     name: str
@@ -55,6 +58,9 @@ class ModelInfo:
     version: int = 1
     train: Callable[..., Classifier] | None = None
     withheld: tuple[str, ...] = ()
+    prepare: Callable[..., Dataset] | None = None
+    lacks: Callable[[dict[str, Any]], str] | None = None
+    caution: str = ""
 
 
 def recipe(*, epochs: int, batch: int = 64, lr: float = 1e-3, weight_decay: float = 1e-4) -> tuple[Param, ...]:

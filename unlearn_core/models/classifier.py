@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_core.models.base import Facts
+from unlearn_core.models.entry import Blend
 
 
 class Standardise(nn.Module):
@@ -35,7 +36,9 @@ class Standardise(nn.Module):
         self.scale.copy_(torch.where(spread > 1e-8, spread, torch.ones_like(spread)))
         self.mean[self.codes], self.scale[self.codes] = 0.0, 1.0
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Blend) -> Tensor | Blend:
+        if isinstance(x, Blend):
+            return x.under(self)
         return x if self.tokens else (x - self.mean) / self.scale
 
 
@@ -62,7 +65,7 @@ class Projector(nn.Module):
 
 
 class Classifier(nn.Module):
-    """inputs [N, *shape] → named layers → features [N, d] → logits [N, C].
+    """inputs [N, *shape], or a Blend of some → named layers → features [N, d] → logits [N, C].
 
     stages: name → module, first to last; the last is called "features". head maps features to logits.
     projector: what a method put between the two; features are then what it makes of the last stage's. half_precision: it is trained with bfloat16

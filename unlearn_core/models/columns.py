@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_core.models.base import Facts
+from unlearn_core.models.entry import Entry
 
 WIDEST = 16  # numbers that one category is embedded in
 
 
-class Columns(nn.Module):
+class Columns(Entry):
     """A table [N, d] with codes of categories → [N, count]: numbers as they are, then every category one-hot, or by a learned embedding.
 
     A code that is no category of its column counts as none: all zeros.
@@ -28,7 +29,7 @@ class Columns(nn.Module):
         )
         self.count = len(self.numbers) + sum(widths)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor) -> Tensor:
         found = [x[..., self.numbers]]
         for place, (at, count) in enumerate(self.codes.items()):
             one_hot = (x[..., at, None] == torch.arange(count, device=x.device)).to(x.dtype)

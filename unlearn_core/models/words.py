@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from unlearn_core.models.entry import Blend, Entry
+
 STEP = 2_654_435_761  # Knuth's multiplicative hash
 
 
-class Mean(nn.Module):
+class Mean(Entry):
     """Token ids [N, L] → mean embedding [N, size] of the tokens, and of pairs of neighbours hashed into a table of the same size."""
 
     def __init__(self, vocabulary: int, size: int, pairs: bool):
@@ -26,7 +30,7 @@ class Mean(nn.Module):
                 nn.init.normal_(table.weight, std=1 / math.sqrt(table.weight.shape[1]))
                 table.weight.data[0] = 0
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def enter(self, ids: Tensor) -> Tensor:
         found = self.words(ids)
         if self.pairs is None:
             return found
@@ -44,8 +48,12 @@ def encoder(size: int, heads: int, depth: int) -> nn.Module:
     return nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
 
 
-class Attention(nn.Module):
-    """Token ids [N, L] → contextual states [N, L, size]: embeddings with positions and `depth` transformer layers; padding is not looked at."""
+class Attention(Entry):
+    """Token ids [N, L] → contextual states [N, L, size]: embeddings with positions and `depth` transformer layers; padding is not looked at.
+
+    Texts are blended position by position, as in wordMixup (Guo, Mao and Zhang 2019, arXiv 1905.08941). A position where only some of them have
+    a word counts with the shares of those, 0 to 1, as if it were there that many times: so much attention it gets, and so much it adds to the mean.
+    """
 
     def __init__(self, vocabulary: int, length: int, size: int, heads: int, depth: int):
         super().__init__()
@@ -59,9 +67,35 @@ class Attention(nn.Module):
         nn.init.normal_(self.words.weight, std=0.05)
         self.words.weight.data[0] = 0
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def enter(self, ids: Tensor) -> Tensor:
+        return self.words(ids)
+
+    def forward(self, ids: Tensor | Blend) -> Tensor:
+        if isinstance(ids, Blend):
+            longest = max(1, int((ids.x != 0).any(dim=0).sum()))  # padding behind it would only take time
+            return self._between(ids.under(lambda x: x[:, :longest]))
         hidden = ids == 0
-        return self.layers(self.words(ids) + self.places[: ids.shape[1]], src_key_padding_mask=hidden).masked_fill(hidden[..., None], 0.0)
+        return self.layers(self.enter(ids) + self.places[: ids.shape[1]], src_key_padding_mask=hidden).masked_fill(hidden[..., None], 0.0)
+
+    def _between(self, blend: Blend) -> Tensor:
+        share = blend.mix((blend.x != 0).float()).clamp(0, 1)
+        with soft_masks():
+            states = self.layers(blend.through(self.enter) + self.places[: share.shape[1]], src_key_padding_mask=share.log())
+        there = share > 0
+        # So that Pooled, which counts every position that is there as one, gives the mean weighed by the shares.
+        weight = share * there.sum(dim=1, keepdim=True) / share.sum(dim=1, keepdim=True)
+        return torch.where(there[..., None], states * weight[..., None], 0.0)
+
+
+@contextmanager
+def soft_masks() -> Iterator[None]:
+    """torch's fused transformer layers take any mask that is not 0 for "hidden"; in here they add masks to the scores, as they should."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class Pooled(nn.Module):

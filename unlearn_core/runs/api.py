@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlearn_core import data, methods, seeds
+from unlearn_core import data, methods, projection, seeds
 from unlearn_core.data.choose import choose
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence.base import Measure
-from unlearn_core.runs import originals, pools
+from unlearn_core.models import own
+from unlearn_core.runs import durations, originals, pools
+from unlearn_core.runs import forecast as forecasts
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.progress import Reporter, read_curves
-from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, plane_key
+from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, attribution_key, digest, plane_key
 from unlearn_core.runs.store import BACKGROUND, Job, Store, unpack
+from unlearn_core.runs.weights import keep
 
 if TYPE_CHECKING:
     from unlearn_core.runs.pipeline import Pipeline
@@ -33,6 +37,7 @@ __all__ = [
     "load_run",
     "request",
     "run",
+    "submit_layout",
     "submit_original",
     "submit_plane",
     "submit_run",
@@ -150,6 +155,21 @@ def submit_original(store: Store, spec: OriginalSpec) -> Job | None:
     return store.submit(spec.key, "original", asdict(spec), title=f"{data.title(spec.dataset, spec.dataset_params)} · {spec.model}")
 
 
+def layout_key(spec: OriginalSpec, name: str) -> str:
+    """Key of the job that lays an original out in one more way; it starts with the original's key."""
+    return f"{spec.key}-{name}"
+
+
+def submit_layout(store: Store, spec: OriginalSpec, name: str) -> Job:
+    """Queue one more layout of a stored original (`projection.possible`), as background work."""
+    key = layout_key(spec, name)
+    job = store.job(key)
+    if job and job.status == "done" and name not in originals.load(store, spec.key).layouts:
+        store.delete(key)  # the original was made anew since
+    title = f"{projection.TITLES[name]} of {data.title(spec.dataset, spec.dataset_params)}"
+    return store.submit(key, "layout", {"original": asdict(spec), "layout": name}, title, BACKGROUND)
+
+
 def submit_run(store: Store, spec: RunSpec) -> Job:
     """Queue a run; the same spec returns the stored job at once. A run whose evidence was cut short goes on."""
     job = store.job(spec.key)
@@ -188,10 +208,10 @@ def delete_run(store: Store, key: str) -> None:
         raise BadInput("run", f"later requests go on from this run ({named}).", "Delete those first.")
     job = store.job(key)
     store.delete(key)
-    for other in store.jobs("plane", "audit"):
+    for other in store.jobs("plane", "audit", "attribution"):
         if other.key.startswith(f"{key}-"):
             store.delete(other.key)
-    for kind in ("planes", "audits"):
+    for kind in ("planes", "audits", "attributions"):
         store.discard(kind, f"{key}-*")
     mine, others = spec_of(job) if job else None, [spec_of(other) for other in store.jobs("run", "evidence")]
     if mine is None or None in others:  # rows of another version: their models may be shared
@@ -234,6 +254,43 @@ def load_plane(store: Store, key: str) -> dict[str, dict[str, np.ndarray]] | Non
     """The views of a stored plane, or None while it is not there."""
     path = store.place("planes", key) / "plane.npz"
     return _views(unpack(path)[1]) if path.exists() else None
+
+
+def submit_attribution(store: Store, spec: OriginalSpec, ids: Iterable[int]) -> str:
+    """Queue which words or columns an original's confidence in these instances hangs on; returns the job's key. Found in `load_attribution`."""
+    asked = sorted(map(int, ids))
+    key = f"{spec.key}-{digest('attribution', asked)}"
+    job = store.job(key)
+    if job and job.status == "done":  # its file was removed by hand
+        store.delete(key)
+    store.submit(key, "attribution", {"original": asdict(spec), "ids": asked}, title="What single answers hang on")
+    return key
+
+
+def load_attribution(store: Store, original: str) -> dict[int, np.ndarray]:
+    """The weights in logits of the parts of each instance that was asked for, by id."""
+    path = originals.attribution_path(store, original)
+    if not path.exists():
+        return {}
+    found = unpack(path)[1]
+    return dict(zip(found["ids"].tolist(), np.split(found["logits"], found["start"][1:-1]), strict=True))
+
+
+def submit_run_attribution(store: Store, run: Run) -> str:
+    """Queue which words or columns the answers of all models of a run hang on; returns its key for `load_run_attribution`."""
+    key = attribution_key(run.key)
+    if not store.place("attributions", key).exists():
+        job = store.job(key)
+        if job and job.status == "done":
+            store.delete(key)
+        store.submit(key, "attribution", {"run": run.spec.to_dict()}, title="What the models' answers hang on")
+    return key
+
+
+def load_run_attribution(store: Store, run: str) -> dict[str, np.ndarray] | None:
+    """The view of `evidence.attribution.compared` for a run, or None while it is not there."""
+    path = store.place("attributions", attribution_key(run)) / "attribution.npz"
+    return unpack(path)[1] if path.exists() else None
 
 
 def pool_spec(original: Original, members: int = 64, device: str = "cpu", **given: Any) -> PoolSpec:
@@ -300,6 +357,7 @@ def run(
     params: dict | None = None,
     dataset_params: dict | None = None,
     model_params: dict | None = None,
+    weights: str | Path | bytes | None = None,
     seed: int = 0,
     retrains: int = 3,
     pool: int = 0,
@@ -312,7 +370,7 @@ def run(
     """Unlearn and collect all evidence here and now, without worker or queue; stored like any other run.
 
     forget: ids, or text such as "random:0.03", "ids:3,17", "class:8:20", "file:PATH". pool: shadow models to audit the
-    run with, 0 for none; u_lira: also run the method on the judging half of them. parent: an earlier run of the store, or its key, whose
+    run with, 0 for none; weights: a safetensors file with the original model's state dict, which is then not trained; u_lira: also run the method on the judging half of them. parent: an earlier run of the store, or its key, whose
     model this request goes on from; dataset and model must be those of its original. Raises BadInput naming the field and the fix.
     """
     from unlearn_core.models.device import choose as choose_device
@@ -323,6 +381,9 @@ def run(
     store = store if isinstance(store, Store) else Store(store)
     settle()
     chosen = choose_device(device)
+    if weights is not None:
+        kept = keep(store, weights if isinstance(weights, bytes) else Path(weights))
+        model_params = dict(model_params or {}) | {own.FIELD: kept.key}
     spec, earlier = OriginalSpec.make(dataset, model, dataset_params, model_params, seed, chosen), None
     if parent:
         earlier = _earlier(store, parent if isinstance(parent, str) else parent.key)
@@ -338,6 +399,7 @@ def run(
     if u_lira and not pool:
         raise BadInput("u_lira", "U-LiRA runs the method on shadow models, and none are asked for.", "Ask for a pool, say of 64.")
     pipeline = Pipeline(store)
+    reporter.expect(forecasts.whole(store, wanted, loaded.splits.train.tolist(), durations.here(chosen)).words)
     done = complete(pipeline, wanted, reporter)
     if not shadows:
         return done

@@ -1,4 +1,4 @@
-"""UMAP in a process of its own, so that its compiling never blocks the queue and a cancel can end it."""
+"""Layouts in a process of its own, so that compiling never blocks the queue and a cancel can end it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ class LayoutProcess:
         self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         self.pool.submit(projection.warm_up)
 
-    def __call__(self, features: np.ndarray, rows: np.ndarray, distances: np.ndarray, seed: int, tick: Callable[[], None]) -> np.ndarray:
-        future = self.pool.submit(projection.umap_layout, features, rows, distances, seed)
+    def __call__(
+        self,
+        features: np.ndarray,
+        rows: np.ndarray,
+        distances: np.ndarray,
+        seed: int,
+        tick: Callable[[], None],
+        name: str = projection.UMAP,
+    ) -> np.ndarray:
+        future = self.pool.submit(projection.lay_out, name, features, rows, distances, seed)
         try:
             while True:
                 done, _ = wait([future], timeout=TICK)

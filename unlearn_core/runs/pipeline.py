@@ -13,21 +13,23 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from unlearn_core import data, evidence, methods, models, seeds
+from unlearn_core import evidence, methods, models, seeds
 from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
+from unlearn_core.evidence import attribution
 from unlearn_core.evidence.across import probe
 from unlearn_core.evidence.base import MIN_RETRAINS, Findings, Subject
 from unlearn_core.evidence.forgetting_quality import LEAST
 from unlearn_core.evidence.logits import log_softmax
-from unlearn_core.models import ensemble, relearning, storage, training
+from unlearn_core.models import blends, ensemble, relearning, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose, stopwatch
 from unlearn_core.models.outputs import Outputs
 from unlearn_core.models.pool import CHOOSE, JUDGE, Shadows
-from unlearn_core.runs import applying, originals, pools, tuning
+from unlearn_core.models.pretrained_features import shown
+from unlearn_core.runs import applying, durations, loading, originals, pools, tuning
 from unlearn_core.runs.progress import Reporter, without_curves
-from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, plane_key
+from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, attribution_key, plane_key
 from unlearn_core.runs.store import Store, pack, unpack
 
 UNCHANGED = 0.01
@@ -73,6 +75,7 @@ class Pipeline:
         self.store, self.layout = store, layout
         self.originals: OrderedDict[tuple, tuple[Dataset, Member, originals.Original]] = OrderedDict()
         self.runs: OrderedDict[str, Loaded] = OrderedDict()
+        self.light: tuple[str, Dataset, Classifier] | None = None  # the last original that was asked about single instances only
 
     # stages of a run -------------------------------------------------------------------------
 
@@ -87,10 +90,13 @@ class Pipeline:
         declared = methods.info(spec.method)
         splits, targets = loaded.dataset.splits, self._targets(spec, loaded.dataset, reporter)
         part = applying.Part.of(spec, splits.train, splits.heldout)
+        passed = stopwatch(spec.device)
         done = tuning.apply(loaded.before.model, loaded.dataset, spec, part, declared, reporter, 0.1, 0.7, targets)
+        durations.ran(self.store, spec, loaded.dataset, passed())
         loaded.unlearned = Member(done.model, training.read(done.model, loaded.dataset.inputs, spec.device))
         _check_finite(loaded)
-        notes = [*done.notes, *_whole_classes(loaded), *_unchanged(loaded, declared)]
+        given = originals.load(self.store, spec.original.key).meta.get("given", ())
+        notes = [*given, *filter(None, [models.info(spec.original.model).caution]), *done.notes, *_whole_classes(loaded), *_unchanged(loaded, declared)]
         timings = {"method": done.seconds, "retrained": []}
         if pool := self._pool(spec):
             timings["pool"] = pools.cost(pools.load(self.store, pool.key))
@@ -137,6 +143,31 @@ class Pipeline:
         view = slice_views(_subject(self.runs[spec.key], {}), triplet)
         with self.store.writing("planes", plane_key(spec.key, triplet)) as folder:
             (folder / "plane.npz").write_bytes(pack({"triplet": list(triplet)}, _flat(view)))
+
+    def attribution(self, spec: OriginalSpec, ids: list[int], reporter: Reporter) -> None:
+        """Add to what is stored of an original which words or columns its confidence in these instances hangs on."""
+        if self.light is None or self.light[0] != spec.key:
+            found = self.prepare(spec, reporter)
+            reporter.stage("loading data", 0.0)
+            dataset = loading.load(self.store, spec, reporter)
+            model = storage.load(found.folder / "model.safetensors", models.info(spec.model), dataset, spec.model_params, spec.device)
+            self.light = spec.key, dataset, model
+        _, dataset, model = self.light
+        progress = reporter.stage("leaving out words" if dataset.modality == "text" else "leaving out columns", 0.1, 1.0)
+        found = attribution.weigh(lambda inputs: training.predict(model, inputs, spec.device), dataset, ids, progress)
+        path = originals.attribution_path(self.store, spec.key)
+        stored = unpack(path)[1] if path.exists() else None
+        self.store.replace_file(path, pack({}, attribution.joined(stored, found) if stored else found))
+
+    def run_attribution(self, spec: RunSpec, reporter: Reporter) -> None:
+        """Store which words or columns the confidence of all models of a finished run hangs on, for its first forgotten instances."""
+        self.add_retrained(spec, reporter)
+        subject, ids, found = _subject(loaded := self.runs[spec.key], {}), spec.gone[: attribution.MOST], {}
+        for place, who in enumerate(many := subject.names()):
+            progress = reporter.stage(f"leaving out parts, model {place + 1} of {len(many)}", place / len(many), (place + 1) / len(many))
+            found[who] = attribution.weigh(lambda inputs, who=who: subject.predict(who, inputs), loaded.dataset, ids, progress)
+        with self.store.writing("attributions", attribution_key(spec.key)) as folder:
+            (folder / "attribution.npz").write_bytes(pack({"retrained": len(loaded.retrained)}, attribution.compared(found)))
 
     def audit(self, spec: AuditSpec, reporter: Reporter) -> None:
         """Judge a finished run by a shadow pool: train the pool where it is not stored, then compute every attack that needs it."""
@@ -217,7 +248,7 @@ class Pipeline:
             self.runs.move_to_end(spec.key)
             return self.runs[spec.key]
         dataset, member, original = self._original(spec, reporter)
-        if dataset.hash != spec.dataset_hash:
+        if shown(dataset).hash != spec.dataset_hash:
             raise BadInput(
                 "dataset",
                 f"{dataset.name} no longer has the contents that this run names.",
@@ -249,7 +280,7 @@ class Pipeline:
         key = (spec.original.key, choose(spec.device))
         if key not in self.originals:
             found = self.prepare(spec.original, reporter)
-            dataset = data.load(spec.original.dataset, spec.original.dataset_params)
+            dataset = loading.load(self.store, spec.original, reporter)
             model = self._read(found.folder / "model.safetensors", spec, dataset)
             self.originals[key] = dataset, Member(model, training.read(model, dataset.inputs, spec.device)), found
             while len(self.originals) > 3:
@@ -267,7 +298,9 @@ class Pipeline:
             passed = stopwatch(spec.device)
             retain = np.setdiff1d(dataset.splits.train, spec.gone)
             model = applying.from_scratch(spec, dataset, retain, seeds.derive("retrained", k), progress)
-            self._keep_retrained(spec, k, model, passed())
+            seconds = passed()
+            durations.trained(self.store, spec.original, dataset, len(retain), spec.device, seconds)
+            self._keep_retrained(spec, k, model, seconds)
         model = self._read(folder / "model.safetensors", spec, dataset)
         return Member(model, training.read(model, dataset.inputs, spec.device))
 
@@ -296,7 +329,7 @@ class Pipeline:
         if not missing:
             return
         info, params = models.info(spec.original.model), spec.original.model_params
-        plan = self._plan(spec, dataset, len(missing))
+        plan, passed = self._plan(spec, dataset, len(missing)), stopwatch(spec.device)
         ensemble.train_many(
             info, dataset, params, [np.setdiff1d(dataset.splits.train, spec.gone)] * len(missing),
             [seeds.derive("retrained", k) for k in missing],
@@ -306,6 +339,8 @@ class Pipeline:
             found=lambda place, model: self._keep_retrained(spec, missing[place], model, None),
             chosen=plan,
         )  # fmt: skip
+        left = len(dataset.splits.train) - len(spec.gone)
+        durations.trained(self.store, spec.original, dataset, left, spec.device, passed(), len(missing))
 
     def _retrain_seconds(self, spec: RunSpec, count: int) -> list[float]:
         """Seconds of those of the first `count` retrained models that were trained by themselves."""
@@ -316,12 +351,13 @@ class Pipeline:
     # evidence --------------------------------------------------------------------------------
 
     def _evidence(self, loaded: Loaded, timings: dict[str, Any], progress: training.Progress) -> bytes:
-        subject, found = _subject(loaded, timings), {}
+        subject, found, passed = _subject(loaded, timings), {}, stopwatch(loaded.spec.device)
         # Small matrices gain nothing from more threads, and wait for all of them whenever a core is busy.
         with threadpool_limits(1 if len(loaded.dataset) < SMALL else None):
             for position, name in enumerate(known := evidence.registry()):
                 progress(position / len(known))
                 found[name] = evidence.compute(name, subject)
+        durations.looked(self.store, loaded.spec, loaded.dataset, len(loaded.retrained), passed())
         return pack_findings(found, {"timings": timings, "retrained": len(loaded.retrained)})
 
 
@@ -348,6 +384,9 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         with torch.no_grad():
             return members[who].model.head(torch.as_tensor(features, dtype=torch.float32, device=device)).cpu().numpy()
 
+    def embed(ids: np.ndarray) -> np.ndarray:
+        return blends.embed(loaded.original.model, dataset.inputs[ids], device)
+
     def relearn(who: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
         x, y = training.tensors(dataset, device)
         forget = probe(subject, subject.forget)
@@ -371,6 +410,8 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         settings={"retrains": loaded.spec.retrains, "goal": methods.info(loaded.spec.method).goal, "spent": loaded.spent},
         relearn=relearn,
         blends=dataset.blends,
+        embed=embed if blends.possible(loaded.original.model) else None,
+        blend=lambda who, ids, shares: blends.predict(members[who].model, dataset.inputs[ids], shares, device),
         requests=[np.array(request.forget) for request in loaded.spec.requests],
         earlier=[member.outputs for member in loaded.earlier],
         planted=dataset.planted,

@@ -15,6 +15,7 @@ from unlearn_core.evidence import pool_attacks
 from unlearn_core.evidence.attacks import confidences
 from unlearn_core.models import pool
 from unlearn_core.models.pool import CHOOSE, ROLES, Shadows
+from unlearn_core.runs import durations, loading
 from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.spec import PoolSpec
 from unlearn_core.runs.store import Store, pack, unpack
@@ -43,6 +44,12 @@ def load(store: Store, key: str) -> Table | None:
     return Table(key, PoolSpec.from_dict(meta["spec"]), meta, arrays)
 
 
+def lacking(store: Store, spec: PoolSpec) -> list[tuple[str, int]]:
+    """Role and number of each model of a pool that is not stored yet."""
+    wanted = [(role, k) for role in ROLES for k in range(spec.members // 2)]
+    return [(role, k) for role, k in wanted if not store.place("shadows", spec.member_key(role, k)).exists()]
+
+
 def largest(store: Store, spec: PoolSpec) -> str | None:
     """Key of the stored pool with most models among those that differ from `spec` in their number only, or None."""
     counts = [int(folder.name.rsplit("-", 1)[1]) for folder in (store.folder / "pools").glob(f"{spec.base}-*")]
@@ -60,10 +67,10 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
     dataset = data.load(spec.original.dataset, spec.original.dataset_params)
     if dataset.hash != spec.dataset_hash:
         raise BadInput("dataset", f"{dataset.name} no longer has the contents that this pool names.", "Open the dataset again.")
+    dataset = loading.learned(store, spec.original, dataset, reporter, start, start)
     info, params = models.info(spec.original.model), spec.original.model_params
     parts = {role: training_ids(spec, dataset, role) for role in ROLES}
-    wanted = [(role, k) for role in ROLES for k in range(spec.members // 2)]
-    missing = [(role, k) for role, k in wanted if not store.place("shadows", spec.member_key(role, k)).exists()]
+    missing = lacking(store, spec)
     passed, way = stopwatch(spec.device), ""
     if missing:
         rows = [parts[role][k] for role, k in missing]
@@ -88,6 +95,7 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
             keep,
             plan,
         )
+        durations.trained(store, spec.original, dataset, len(rows[0]), spec.device, passed(), len(rows))
     facts = {
         "spec": spec.to_dict(),
         "size": len(parts[CHOOSE][0]),

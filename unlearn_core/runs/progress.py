@@ -6,17 +6,40 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from unlearn_core.errors import Cancelled, Preempted
-from unlearn_core.runs.store import Store
+from unlearn_core.runs.store import Job, Store
 
 Progress = Callable[..., None]
 EVERY = 0.05  # seconds between looks at the store
+LEAST_SHARE, LEAST_SECONDS = 0.03, 0.3  # of a stage, before its pace can be told
 
 
 def without_curves(progress: Progress) -> Progress:
     """The same progress for one of many equal steps, whose live curves would only pile up."""
     return lambda fraction, **curves: progress(fraction)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """When a job's newest stage began (time.time()), and which part of the job's progress it covers."""
+
+    stage: str
+    begun: float
+    start: float
+    stop: float
+
+    def left(self, job: Job, seen: float, now: float) -> float | None:
+        """Seconds until the stage ends if it goes on as it went so far; None until that can be told.
+
+        seen: when the job's fraction was first seen as it is now, since a stage of slow steps reports seldom.
+        """
+        share = (job.fraction - self.start) / (self.stop - self.start) if self.stop > self.start else 0.0
+        passed = seen - self.begun
+        if share < LEAST_SHARE or passed < LEAST_SECONDS:
+            return None
+        return max(passed * (1 - min(share, 1.0)) / share - (now - seen), 0.0)
 
 
 class Reporter:
@@ -31,6 +54,9 @@ class Reporter:
 
         return progress
 
+    def expect(self, words: str) -> None:
+        """Called once, before anything starts, with how long it will take."""
+
     def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
         """Called often; may raise Cancelled or Preempted."""
 
@@ -41,6 +67,10 @@ class StoreReporter(Reporter):
     def __init__(self, store: Store, key: str, yields: bool):
         self.store, self.key, self.yields = store, key, yields
         self.looked, self.stage_name, self.points = 0.0, "", []
+
+    def stage(self, name: str, start: float = 0.0, stop: float = 1.0) -> Progress:
+        write_curves(self.store, self.key, [{"stage": name, "begun": time.time(), "start": start, "stop": stop}])
+        return super().stage(name, start, stop)
 
     def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
         if curves:
@@ -71,6 +101,16 @@ def write_curves(store: Store, key: str, points: list[dict]) -> None:
 
 def read_curves(store: Store, key: str) -> list[dict]:
     """The live curves of a job so far: one dict per epoch with "fraction" and the curves' values."""
+    return [point for point in _lines(store, key) if "begun" not in point]
+
+
+def read_mark(store: Store, key: str) -> Mark | None:
+    """The newest stage of a job; None before the first."""
+    marks = [point for point in _lines(store, key) if "begun" in point]
+    return Mark(**marks[-1]) if marks else None
+
+
+def _lines(store: Store, key: str) -> list[dict]:
     path = store.curves_path(key)
     if not path.exists():
         return []

@@ -13,8 +13,9 @@ from typing import Any
 from unlearn_core import data, evidence, methods, models, projection
 from unlearn_core.data.forget import check_ids
 from unlearn_core.errors import BadInput
-from unlearn_core.models import pool
-from unlearn_core.models.base import RECIPE_VERSION
+from unlearn_core.evidence import attribution
+from unlearn_core.models import own, pool
+from unlearn_core.models.base import RECIPE_VERSION, ModelInfo
 from unlearn_core.params import resolve
 from unlearn_core.runs import tuning
 
@@ -69,11 +70,21 @@ class OriginalSpec:
             dataset_params=resolve(info.params, dataset_params or {}, dataset),
             dataset_version=info.version,
             model=architecture.name,
-            model_params=resolve(architecture.params, model_params or {}, architecture.name),
+            model_params=_model_params(architecture, model_params or {}),
             seed=_whole("seed", seed, MAX_SEED),
             device=device,
             model_version=architecture.version,
         )
+
+    @property
+    def weights(self) -> str:
+        """Key of the given weights that this original has (models.own); "" where it was trained."""
+        return self.model_params.get(own.FIELD, "")
+
+    def kind(self, device: str) -> dict[str, Any]:
+        """What it shares with models of its recipe that are trained on other instances, on `device`."""
+        recipe = {name: value for name, value in self.model_params.items() if name != own.FIELD}
+        return asdict(self) | {"model_params": recipe, "seed": None, "layout_version": None, "device": device}
 
     @staticmethod
     def from_dict(raw: dict[str, Any]) -> OriginalSpec:
@@ -122,8 +133,7 @@ class RunSpec:
     @property
     def retrain_key(self) -> str:
         """Key of the retrained reference models: shared by every method, seed and order of requests that forget the same instances."""
-        same = asdict(self.original) | {"seed": None, "layout_version": None, "device": self.device}
-        return digest("retrained", [same, self.dataset_hash, list(self.gone)])
+        return digest("retrained", [self.original.kind(self.device), self.dataset_hash, list(self.gone)])
 
     @staticmethod
     def make(
@@ -213,8 +223,7 @@ class PoolSpec:
     @property
     def base(self) -> str:
         """Key of everything that its models share; larger pools take over the models of smaller ones."""
-        same = asdict(self.original) | {"seed": None, "layout_version": None, "device": self.device}
-        return digest("shadow", asdict(self) | {"original": same, "members": None})
+        return digest("shadow", asdict(self) | {"original": self.original.kind(self.device), "members": None})
 
     def member_key(self, role: str, k: int) -> str:
         return f"{self.base}-{role}-{k}"
@@ -272,9 +281,21 @@ class AuditSpec:
         return AuditSpec(RunSpec.from_dict(raw["run"]), PoolSpec.from_dict(raw["pool"]), raw["u_lira"])
 
 
+def _model_params(architecture: ModelInfo, given: dict[str, Any]) -> dict[str, Any]:
+    found = resolve((*architecture.params, own.WEIGHTS), given, architecture.name)
+    if own.FIELD in found:
+        own.refuse_others(architecture)
+    return found
+
+
 def plane_key(run: str, triplet: tuple[int, int, int]) -> str:
     """Key of the plane through three instances of one run; it starts with the run's key."""
     return f"{run}-{digest('plane', list(triplet))}"
+
+
+def attribution_key(run: str) -> str:
+    """Key of what the models of one run hang on, instance by instance; it starts with the run's key."""
+    return f"{run}-{digest('attribution', attribution.VERSION)}"
 
 
 def _whole(field: str, value: Any, high: int) -> int:

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,10 @@ def default_folder() -> Path:
 class Job:
     """State of one computation: status is one of STATES, stage and fraction say how far it is.
 
-    kind: "original" (train and lay out), "run" (unlearn, first evidence), "evidence" (retrained models
+    kind: "original" (train and lay out), "layout" (one more map of a stored original), "run" (unlearn, first evidence), "evidence" (retrained models
     of a run whose result is already there), "plane" (one exact plane of a finished run), "pool" (shadow models),
-    "audit" (a finished run judged by a pool).
+    "audit" (a finished run judged by a pool), "attribution" (what answers to single instances hang on, of an original or of a finished run),
+    "check" (whether given weights fit), "probe" (a few training steps, tried for a forecast).
     """
 
     key: str
@@ -115,7 +116,7 @@ class Store:
     # files -----------------------------------------------------------------------------------
 
     def place(self, kind: str, key: str) -> Path:
-        """Folder of one result; `kind` is "originals", "retrained", "runs", "planes", "shadows", "pools" or "audits". Keys are hashes, never paths."""
+        """Folder of one result; `kind` is "originals", "retrained", "runs", "planes", "shadows", "pools", "audits", "attributions", "weights" or "checks". Keys are hashes, never paths."""
         if not key.replace("-", "").isalnum() or len(key) > MAX_KEY:
             raise ValueError(f"not a key: {key!r}")
         return self.folder / kind / key
@@ -144,6 +145,10 @@ class Store:
         """Remove the results of one kind whose keys match a glob pattern."""
         for folder in (self.folder / kind).glob(pattern):
             self._discard(folder)
+
+    def scratch(self) -> Path:
+        """A fresh folder that nobody looks at; it is swept away if this process leaves it behind."""
+        return self._scratch(self.folder)
 
     def _scratch(self, beside: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{SCRATCH}-{os.getpid()}-", dir=beside))
@@ -288,6 +293,45 @@ class Store:
         self._discard(self.place("runs", key))
         self.curves_path(key).unlink(missing_ok=True)
 
+    @contextmanager
+    def erasing(self) -> Iterator[Callable[[Sequence[str], Sequence[str]], None]]:
+        """While nobody else can change the index: a function that removes jobs by key and forget sets by token, overwriting what they held.
+
+        Nothing is removed if the block ends with an error.
+        """
+        with self._db() as db:
+            db.execute("PRAGMA secure_delete=ON")
+            db.execute("BEGIN IMMEDIATE")
+
+            def erase(jobs: Sequence[str], forget_sets: Sequence[str]) -> None:
+                db.executemany("DELETE FROM jobs WHERE key = ?", [(key,) for key in jobs])
+                db.executemany("DELETE FROM forget_sets WHERE token = ?", [(token,) for token in forget_sets])
+
+            yield erase
+            db.execute("COMMIT")  # an error closes the connection without it
+
+    def compact(self, patience: float = 10.0) -> None:
+        """Rewrite the index, so that nothing of what was ever removed is left in its files. Raises BadInput if others never let go of it."""
+        until = time.monotonic() + patience
+        while True:
+            with self._db() as db:
+                try:
+                    db.execute("VACUUM")
+                    busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error):
+                        raise
+                    busy = True
+            if not busy:
+                return
+            if time.monotonic() > until:
+                raise BadInput(
+                    "store",
+                    "another program reads the index all the time, so that its file may still hold removed entries.",
+                    "Close it, and delete again.",
+                )
+            time.sleep(0.05)
+
     # forget sets -----------------------------------------------------------------------------
 
     def save_forget_set(self, token: str, original: str, name: str, content: str) -> None:
@@ -305,6 +349,11 @@ class Store:
         with self._db() as db:
             rows = db.execute("SELECT * FROM forget_sets WHERE original = ? AND name != '' ORDER BY updated DESC", (original,))
             return [dict(row) for row in rows]
+
+    def forget_set_tokens(self) -> list[tuple[str, str]]:
+        """Token and key of the original of every forget set, drafts too."""
+        with self._db() as db:
+            return [(row["token"], row["original"]) for row in db.execute("SELECT token, original FROM forget_sets")]
 
     def delete_forget_set(self, token: str) -> None:
         with self._db() as db:

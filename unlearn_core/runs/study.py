@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from unlearn_core import methods
+from unlearn_core import data, methods
 from unlearn_core.data.choose import draw
 from unlearn_core.errors import BadInput
-from unlearn_core.runs import api
+from unlearn_core.models import own
+from unlearn_core.runs import api, weights
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.pipeline import Pipeline
 from unlearn_core.runs.progress import Reporter
@@ -80,18 +82,35 @@ class Row:
 
 
 def study(
-    suite: str, store: Store, seeds: int = 5, wanted: Sequence[str] = (), device: str = "cpu", reporter: Reporter | None = None
+    suite: str,
+    store: Store,
+    seeds: int = 5,
+    wanted: Sequence[str] = (),
+    device: str = "cpu",
+    reporter: Reporter | None = None,
+    given: Path | None = None,
 ) -> Iterator[Row]:
-    """The rows of a suite as they are done; every run is stored and can be opened in the dashboard. Raises BadInput."""
+    """The rows of a suite as they are done; every run is stored and can be opened in the dashboard. Raises BadInput.
+
+    given: weights that the original has instead of being trained; the suite's cases that they do not fit are left out.
+    """
     if suite not in SUITES:
         raise BadInput("suite", f"there is no suite called {suite!r}.", f"Choose one of: {', '.join(SUITES)}.")
     if seeds < LEAST_SEEDS:
         raise BadInput("seeds", f"{seeds} give no interval.", f"Ask for {LEAST_SEEDS} or more, better 5.")
     chosen = [methods.info(name) for name in wanted] or list(methods.registry().values())
     pipeline, reporter = Pipeline(store), reporter or Reporter()
+    recipe = {own.FIELD: weights.keep(store, given).key} if given else {}
+    fitting = 0
     for case in SUITES[suite]:
-        spec = OriginalSpec.make(case.dataset, case.model, case.params, device=device)
-        original = pipeline.prepare(spec, reporter)
+        spec = OriginalSpec.make(case.dataset, case.model, case.params, recipe, device=device)
+        try:
+            original = pipeline.prepare(spec, reporter)
+        except BadInput as error:
+            if error.field != own.FIELD:
+                raise
+            continue
+        fitting += 1
         beside: dict[str, list] = {"original": [], "retrained": []}
         for place, method in enumerate(m for m in chosen if m.name in methods.suited(spec.model)):
             asked = (api.request(original, case.choose(original, seed), method.name, {}, seed, RETRAINS, device) for seed in range(seeds))
@@ -101,6 +120,11 @@ def study(
                 beside = {"original": runs, "retrained": runs}
         for who, runs in beside.items():
             yield Row(case.name, who, seeds, {id: _over([_value(run, id, who) for run in runs]) for id in MEASURES})
+    if not fitting:
+        named = ", ".join(f"{case.dataset} with {case.model or data.info(case.dataset).default_model}" for case in SUITES[suite])
+        raise BadInput(
+            own.FIELD, f"they fit none of the models of this suite ({named}).", "Use the command run, which names what does not fit."
+        )
 
 
 def _value(run: api.Run, id: str, who: str) -> float | None:

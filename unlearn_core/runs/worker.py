@@ -135,13 +135,23 @@ def work(store: Store, pipeline: Any, job: Job) -> None:
 
 
 def _do(store: Store, pipeline: Any, job: Job, reporter: Any) -> None:
-    from unlearn_core.runs import pools
+    from unlearn_core.runs import forecast, originals, pools, weights
     from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec
 
     if job.kind == "original":
         pipeline.prepare(OriginalSpec.from_dict(job.spec), reporter)
+    elif job.kind == "layout":
+        originals.add_layout(store, OriginalSpec.from_dict(job.spec["original"]), job.spec["layout"], reporter, pipeline.layout)
     elif job.kind == "plane":
         pipeline.plane(RunSpec.from_dict(job.spec["run"]), tuple(job.spec["triplet"]), reporter)
+    elif job.kind == "attribution" and "run" in job.spec:
+        pipeline.run_attribution(RunSpec.from_dict(job.spec["run"]), reporter)
+    elif job.kind == "attribution":
+        pipeline.attribution(OriginalSpec.from_dict(job.spec["original"]), job.spec["ids"], reporter)
+    elif job.kind == "check":
+        weights.check(store, OriginalSpec.from_dict(job.spec), reporter)
+    elif job.kind == "probe":
+        forecast.probe(store, OriginalSpec.from_dict(job.spec), reporter)
     elif job.kind == "pool":
         pools.prepare(store, PoolSpec.from_dict(job.spec), reporter)
     elif job.kind == "audit":

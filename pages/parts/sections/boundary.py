@@ -10,6 +10,7 @@ from pages.parts import jobs
 from pages.parts.backend import backend
 from pages.parts.blocks import block, by_id, chart, missing, numbers
 from pages.parts.gallery import data_uri
+from pages.parts.mapping import snippet
 from pages.parts.plain import plain
 from unlearn_core.errors import BadInput
 from unlearn_core.figures import boundary as boundary_figures
@@ -50,9 +51,6 @@ def regions(run: Run, found: Original, names: tuple[str, ...]) -> None:
 
 def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
     views, triplet = run.views, None
-    if not found.meta.get("blends", True):
-        block(run, "boundary.plane_agreement")  # says why
-        return
     with st.expander("Choose the plane's three instances"):
         st.caption(
             "A plane through a forgotten instance (first), one like it and one of a rival class shows exactly how the boundary between them moved."
@@ -70,20 +68,62 @@ def _plane(run: Run, found: Original, names: tuple[str, ...]) -> None:
         triplet = wanted[1]
         views = _chosen_plane(run, found, triplet)
     if views and "plane" in views:
-        pictures = [data_uri(found, int(i)) for i in views["plane"]["corner_ids"]] if found.sprite else None
-        block(run, "boundary.plane_agreement", boundary_figures.plane(views["plane"], names, pictures))
+        view = views["plane"]
+        pictures = [data_uri(found, int(i)) for i in view["corner_ids"]] if found.sprite else None
+        words = [_words(found, int(i)) for i in view["corner_ids"]] if found.texts else None
+        note = _mixes(found.meta["modality"]) if "mixed" in view else ""
+        block(run, "boundary.plane_agreement", boundary_figures.plane(view, names, pictures, words), note)
+        if words:
+            _corners(view, names, words)
     else:
         missing(run.family("boundary.plane_agreement"))
     if views and "segment" in views:
         st.markdown("##### Along the way between the instances")
         view = views["segment"]
+        if "mixed" in view:
+            st.caption(
+                f"The way runs through mixes of two {NOUN[found.meta['modality']]} at a time; only its ends and its middle are real."
+            )
         chart(
             run,
             "-".join(["segment", *map(str, triplet or ())]),
             boundary_figures.segment(view, names),
-            "Probability of the given label along a straight line",
+            "Probability of the given label along the way from one instance over the forgotten one to another",
             numbers(view, "t"),
         )
+
+
+NOUN = {"text": "texts", "tabular": "rows"}
+MIXING = {
+    "text": "There is no text between two texts, so this slice runs through the models' embeddings, the numbers that a model has learned for words: "
+    "every place mixes the words of the three texts, say 60 % of one and 40 % of another.",
+    "tabular": "There is nothing between two categories, so this slice runs through the models' embeddings, the numbers that stand for a category in a "
+    "model: every place mixes the three rows, and a category there can be 60 % one and 40 % another.",
+}
+
+
+def _mixes(modality: str) -> str:
+    """What a slice through mixes of words or categories is, and what it proves."""
+    noun = NOUN[modality]
+    return (
+        f"\n\n{MIXING[modality]} All models get the same shares, each in its own embedding; lengths are those of the original's. Only the three "
+        f"corners are real {noun}. Inside the dotted triangle shares are 0 to 100 %, outside some are negative. This shows how a model passes from one "
+        f"of these {noun} to another, and whether it does so like a retrained one; it proves nothing about other {noun}."
+    )
+
+
+def _words(found: Original, instance: int) -> str:
+    """What a person reads of a training instance."""
+    return found.texts[found.row_of[instance]] if instance in found.row_of else ""
+
+
+def _corners(view: dict[str, np.ndarray], names: tuple[str, ...], words: list[str]) -> None:
+    """The three instances at the corners of the plane, as a person reads them."""
+    kept = zip(st.columns(3), "★●■", view["corner_ids"], view["corner_labels"], words, strict=True)
+    for column, mark, instance, label, text in kept:
+        with column:
+            st.caption(f"{mark} {instance}, labelled {plain(names[label])}")
+            st.markdown(plain(snippet(text, 300)))
 
 
 def _chosen_plane(run: Run, found: Original, triplet: tuple[int, int, int]) -> dict | None:

@@ -7,11 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.blocks import block, by_id, chart, numbers
+from pages.parts.gallery import seen
 from unlearn_core.figures import collateral as collateral_figures
 from unlearn_core.figures.base import label, triples
 from unlearn_core.figures.utility import bounded_axis
 from unlearn_core.runs.api import Run
 from unlearn_core.runs.originals import Original
+
+WORST = 12
 
 
 def draw(run: Run, found: Original) -> None:
@@ -40,6 +43,7 @@ def draw(run: Run, found: Original) -> None:
             st.caption("Hover for ids. Single values also hold the chance of the training seeds: look for many that lie on one side.")
             alt = "Damage of single retained instances over their distance to the nearest forgotten one"
             chart(run, "damage", collateral_figures.damage_scatter(run.views["damage"]), alt, _worst_first(run))
+            _worst(run, found)
     for family, unit, *ends in (
         ("collateral.damage", "damage (logits)"),
         ("collateral.slope", "rank correlation", -1, 1),
@@ -47,6 +51,16 @@ def draw(run: Run, found: Original) -> None:
     ):
         measures = [m for m in run.family(family) if m.unlearned is not None]
         block(run, family, bounded_axis(triples(measures, [label(m) for m in measures], x=unit), *ends) if measures else None)
+
+
+def _worst(run: Run, found: Original) -> None:
+    """The most damaged retained instances as people see them."""
+    worst = _worst_first(run).head(WORST)
+    name, cells, config = seen(found, worst["id"].tolist())
+    worst.insert(0, name, cells)
+    with st.expander(f"The {len(worst)} most damaged"):
+        numbers = {column: st.column_config.NumberColumn(format="%.3g") for column in worst.columns if worst[column].dtype.kind == "f"}
+        st.dataframe(worst, hide_index=True, column_config={name: config, **numbers}, key=f"worst.{run.key}", height="content")
 
 
 def _worst_first(run: Run) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts.gallery import thumbnail
 from unlearn_core import models, report
 from unlearn_core.runs.api import Run
 from unlearn_core.runs.originals import Original
@@ -20,7 +21,7 @@ def draw(run: Run, found: Original) -> None:
             "the specification can compute them again."
         )
     stem = f"{run.spec.original.dataset}-{run.spec.method}-{run.key[:8]}"
-    bar = st.columns(4)
+    bar = st.columns(5)
     bar[0].download_button(
         "Model (safetensors)",
         lambda: report.weights(run),
@@ -59,6 +60,17 @@ def draw(run: Run, found: Original) -> None:
         icon=":material/download:",
         width="stretch",
         on_click="ignore",
+    )
+    bar[4].download_button(
+        "What was forgotten (zip)",
+        lambda: report.forgotten(run, found, lambda i: thumbnail(found, i, max(found.meta["tile"]))),
+        f"{stem}-forgotten.zip",
+        "application/zip",
+        key="file.forgotten",
+        icon=":material/download:",
+        width="stretch",
+        on_click="ignore",
+        help="The forgotten instances as pictures, texts or rows, with ids and labels. This is the data that shall be gone: delete it once it was checked.",
     )
     st.markdown("##### Specification of this run")
     st.json(run.spec.to_dict(), expanded=False)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages.parts import pooling
+from pages.parts import deciding, pooling
 from pages.parts.blocks import block, chart, missing, numbers
-from pages.parts.gallery import data_uri, thumbnail
+from pages.parts.gallery import PICTURE, seen, thumbnail
 from pages.parts.plain import plain
 from unlearn_core import evidence, methods, report
 from unlearn_core.evidence.base import Measure
@@ -74,6 +74,7 @@ def draw(run: Run, found: Original) -> None:
     else:
         _lacking(run, found)
         shown = (*SHARES, "instances.uniformity")
+    deciding.before_and_after(run, found)
     for family in shown:
         block(run, family)
     if not misclassify:
@@ -198,15 +199,13 @@ def _table(run: Run, found: Original, frame: pd.DataFrame, key: str) -> None:
         for name, (header, shape, told) in COLUMNS.items()
         if name in frame
     }
-    shown = frame[list(config)]
-    if found.sprite:
-        shown = shown.assign(picture=[data_uri(found, i) for i in frame["id"].tolist()])
-        config["picture"] = st.column_config.ImageColumn("Picture")
+    name, cells, config["seen"] = seen(found, frame["id"].tolist())
+    shown = frame[list(config.keys() - {"seen"})].assign(seen=cells)
     st.dataframe(
         shown,
         hide_index=True,
         column_config=config,
-        column_order=[*(["picture"] if found.sprite else []), *(name for name in COLUMNS if name in frame)],
+        column_order=["seen", *(column for column in COLUMNS if column in frame)],
         key=key,
         height="content" if len(shown) <= 10 else 420,
         on_select="rerun",
@@ -216,7 +215,7 @@ def _table(run: Run, found: Original, frame: pd.DataFrame, key: str) -> None:
     )
     st.download_button(
         "CSV",
-        lambda: frame.to_csv(index=False),
+        lambda: (frame if name == PICTURE else frame.assign(**{name: cells})).to_csv(index=False),
         f"{run.key[:8]}-instances.csv",
         "text/csv",
         key="instances.csv",

@@ -73,7 +73,7 @@ def asked(run: Run, found: Original) -> list[str]:
     planted = {name: np.array(ids, np.int64) for name, ids in found.meta["planted"].items() if ids}
     parts = [f"{np.isin(ids, gone).sum():,} of {len(ids):,} {name}" for name, ids in planted.items()]
     said.append(f"Forgotten of what was planted: {', '.join(parts)}.")
-    scenario = of_planting(next(iter(planted), ""))
+    scenario = of_planting(next(iter(planted), ""), found.spec.dataset)
     if scenario:
         said.append(f"**Success here:** {scenario.success}")
     if "twins" in planted and (staying := len(twins_staying(planted, gone)[0])):

@@ -8,7 +8,7 @@ import streamlit as st
 from pages.parts import jobs, pooling
 from pages.parts.backend import backend
 from pages.parts.blocks import block, by_id, chart, missing, numbers, refused, table
-from pages.parts.gallery import data_uri
+from pages.parts.gallery import PICTURE, seen
 from unlearn_core import evidence
 from unlearn_core.evidence.forgetting_quality import LEAST
 from unlearn_core.evidence.shadows import ATTACKS, EVIDENCE
@@ -160,13 +160,13 @@ def _single(run: Run, found: Original) -> None:
         "verdict_original": st.column_config.TextColumn("verdict on the original"),
         **pooling.HELP,
     }
-    if found.sprite:
-        frame.insert(0, "picture", [data_uri(found, i) for i in frame["id"].tolist()])
-        shown, config["picture"] = ["picture", *shown], st.column_config.ImageColumn("Picture")
+    name, cells, config[name] = seen(found, frame["id"].tolist())
+    frame.insert(0, name, cells)
+    shown = [name, *shown]
     st.dataframe(frame[shown], hide_index=True, column_config=config, key=f"shadow.table.{run.key}", height=320)
     st.download_button(
         "CSV",
-        lambda: frame.drop(columns="picture", errors="ignore").to_csv(index=False),
+        lambda: frame.drop(columns=PICTURE, errors="ignore").to_csv(index=False),
         f"{run.key[:8]}-shadows.csv",
         "text/csv",
         key="shadow.csv",

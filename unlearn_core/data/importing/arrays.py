@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import struct
 import tokenize
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from unlearn_core.data.importing.imported import Imported, Options, code_labels, finish
-from unlearn_core.data.importing.source import Source, check_room, short
+from unlearn_core.data.importing.imported import Imported, Options, code_labels
+from unlearn_core.data.importing.source import Source, Tell, check_room, short
 from unlearn_core.data.importing.zipped import BROKEN, open_zip
 from unlearn_core.errors import BadInput
 
@@ -33,8 +34,9 @@ _HEADER_BROKEN = (
 )
 
 
-def read_npz(source: Source, options: Options) -> Imported:
+def read_npz(source: Source, options: Options, tell: Tell) -> Imported:
     """Inputs in an array called x, inputs, images, data or features; labels in y, labels, target … or the one that `target` names."""
+    tell("Reading the arrays", 0.0)
     with source.open() as content:
         archive, files = open_zip(source, content, GROWTH)
         with archive:
@@ -43,11 +45,12 @@ def read_npz(source: Source, options: Options) -> Imported:
                 raise BadInput("file", f"{source.name} holds other things than arrays.", "Save it with numpy.savez.")
             chosen = [_chosen(known, INPUTS, "inputs", ""), _chosen(known, LABELS, "target", options.target)]
             inputs, labels = (_member(archive, known[name], name) for name in chosen)
-    return _imported(source, options, inputs, labels, chosen[1])
+    return _imported(source, inputs, labels, chosen[1])
 
 
-def read_npy(source: Source, options: Options) -> Imported:
+def read_npy(source: Source, options: Options, tell: Tell) -> Imported:
     """A table [N, d + 1] of numbers. The label is the last column, or the one whose number, from 0 on, is the `target`."""
+    tell("Reading the array", 0.0)
     with source.open() as content:
         table = _array(content, source.size, source.name)
     if table.ndim != 2 or table.shape[1] < 2 or table.dtype.kind == "U":
@@ -57,14 +60,8 @@ def read_npy(source: Source, options: Options) -> Imported:
     at = options.target or str(table.shape[1] - 1)
     if not at.isdecimal() or int(at) >= table.shape[1]:
         raise BadInput("target", f"there is no column {short(at)!r}.", f"Give a number from 0 to {table.shape[1] - 1}.")
-    found = _imported(source, options, np.delete(table, int(at), axis=1), table[:, int(at)], f"column {at}")
-    return found if options.target else _noted(found, "The last column was taken as the label.")
-
-
-def _noted(found: Imported, note: str) -> Imported:
-    from dataclasses import replace
-
-    return replace(found, notes=(note, *found.notes))
+    found = _imported(source, np.delete(table, int(at), axis=1), table[:, int(at)], f"column {at}")
+    return found if options.target else replace(found, notes=("The last column was taken as the label.",))
 
 
 def _chosen(known: dict, usual: tuple[str, ...], field: str, wanted: str) -> str:
@@ -119,7 +116,7 @@ def _array(content: BinaryIO, size: int, name: str) -> np.ndarray:
         raise broken from None
 
 
-def _imported(source: Source, options: Options, inputs: np.ndarray, labels: np.ndarray, target: str) -> Imported:
+def _imported(source: Source, inputs: np.ndarray, labels: np.ndarray, target: str) -> Imported:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != len(inputs):
@@ -140,10 +137,9 @@ def _imported(source: Source, options: Options, inputs: np.ndarray, labels: np.n
     codes, names = code_labels([str(label) for label in labels.tolist()], target)
     shaped, modality = _shaped(inputs)
     features = tuple(f"x{i}" for i in range(shaped.shape[1])) if shaped.ndim == 2 else ()
-    found = Imported(
+    return Imported(
         Path(source.name).stem, modality, codes, names, inputs=shaped, feature_names=("x", "y") if modality == "points" else features
     )
-    return finish(found, options)
 
 
 def _shaped(inputs: np.ndarray) -> tuple[np.ndarray, str]:

@@ -7,10 +7,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from unlearn_core.data.importing.source import Source, check_room, short
+from unlearn_core.data.importing.source import Source, Tell, check_room, short
 from unlearn_core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,17 +21,18 @@ LONGEST_NAME = 200  # characters of a column's name
 LONGEST_LINE = 1 << 24  # bytes
 LARGEST = 1e30  # beyond it, float32 sums overflow
 CELL = 24  # bytes that a cell takes while it is read
+CHECKED = 0.2  # share of the time after which a text is known to be one
 
 
-def columns(source: Source) -> Iterator[tuple[str, pa.ChunkedArray]]:
+def columns(source: Source, tell: Tell) -> list[tuple[str, pa.ChunkedArray]]:
     """Names and values: strings, or float64 with nulls as NaN."""
-    table = {".parquet": _parquet, ".jsonl": _jsonl}.get(source.ending, _csv)(source)
+    table = {".parquet": _parquet, ".jsonl": _jsonl}.get(source.ending, _csv)(source, tell)
     names = _names(table.column_names)
     if not table.num_rows:
         raise BadInput("file", f"{source.name} has no rows.", "Give a table with a header and rows.")
     if table.num_rows > MOST_ROWS:
         raise BadInput("file", f"{source.name} has {table.num_rows:,} rows.", f"Give at most {MOST_ROWS:,}.")
-    return zip(names, table.columns, strict=True)
+    return list(zip(names, table.columns, strict=True))
 
 
 def _names(raw: list[str]) -> list[str]:
@@ -51,7 +51,7 @@ def _names(raw: list[str]) -> list[str]:
     return names
 
 
-def _check_text(source: Source) -> int:
+def _check_text(source: Source, tell: Tell) -> int:
     """The length of a byte order mark. Raises BadInput unless the file is text in UTF-8."""
     save = "Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
     if source.head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -59,6 +59,7 @@ def _check_text(source: Source) -> int:
     decoder, at, line = codecs.getincrementaldecoder("utf-8")(), 0, 1
     with source.open() as content:
         while chunk := content.read(1 << 20):
+            tell("Checking the text", CHECKED * at / source.size)
             if b"\0" in chunk:
                 raise BadInput("encoding", f"{source.name} is not a text file.", save)
             try:
@@ -72,11 +73,11 @@ def _check_text(source: Source) -> int:
     return len(codecs.BOM_UTF8) if source.head.startswith(codecs.BOM_UTF8) else 0
 
 
-def _csv(source: Source) -> pa.Table:
+def _csv(source: Source, tell: Tell) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    skip = _check_text(source)
+    skip = _check_text(source, tell)
     delimiter = "\t" if source.ending == ".tsv" else _delimiter(source.head[skip:])
     _check_header(source, source.head[skip:], delimiter)
     names = _names(_header(source.head[skip:], delimiter))
@@ -84,7 +85,7 @@ def _csv(source: Source) -> pa.Table:
         with source.open() as content:
             content.seek(skip)
             table = arrow.read_csv(
-                content,
+                pa.PythonFile(_Followed(content, source.size, tell), mode="r"),
                 arrow.ReadOptions(use_threads=False, block_size=LONGEST_LINE),
                 arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
                 arrow.ConvertOptions(
@@ -96,6 +97,20 @@ def _csv(source: Source) -> pa.Table:
     if [name.strip() for name in table.column_names] != names:
         raise BadInput("columns", f"the first row of {source.name} cannot be read.", "Put plain names of the columns into the first row.")
     return table
+
+
+class _Followed:
+    """A file that tells how far it was read."""
+
+    def __init__(self, content: BinaryIO, size: int, tell: Tell):
+        self.content, self.size, self.told = content, size, tell
+
+    def read(self, count: int = -1) -> bytes:
+        self.told("Reading the rows", CHECKED + (1 - CHECKED) * self.content.tell() / self.size)
+        return self.content.read(count)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.content, name)
 
 
 def _csv_problem(source: Source, message: str) -> str:
@@ -126,7 +141,7 @@ def _check_header(source: Source, head: bytes, delimiter: str) -> None:
         )
 
 
-def _parquet(source: Source) -> pa.Table:
+def _parquet(source: Source, tell: Tell) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -145,12 +160,20 @@ def _parquet(source: Source) -> pa.Table:
             check_room(sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)), source.name)
             for column in file.schema_arrow:
                 _check_type(column)
-            table = file.read(use_threads=False)
+            parts = []
+            for i in range(meta.num_row_groups):
+                tell("Reading the rows", i / meta.num_row_groups)
+                parts.append(file.read_row_group(i, use_threads=False))
+            table = pa.concat_tables(parts) if parts else file.schema_arrow.empty_table()
         table.validate(full=True)
         return pa.table([_plain(column) for column in table.columns], names=table.column_names)
     except BadInput:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError, UnicodeError):
+    except MemoryError:  # a broken one may claim any size
+        raise BadInput(
+            "file", f"{source.name} needs more memory than there is, or is broken.", "Give a part of it, or save it again."
+        ) from None
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, UnicodeError):
         raise broken from None
 
 
@@ -184,10 +207,10 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.cast(column, pa.float64(), safe=False)
 
 
-def _jsonl(source: Source) -> pa.Table:
+def _jsonl(source: Source, tell: Tell) -> pa.Table:
     import pyarrow as pa
 
-    skip = _check_text(source)
+    skip = _check_text(source, tell)
     columns: dict[str, dict[int, str | None]] = {}  # by row, since lines may leave names out
     count = 0
     with source.open() as content:
@@ -195,6 +218,8 @@ def _jsonl(source: Source) -> pa.Table:
         for number, line in enumerate(iter(lambda: content.readline(LONGEST_LINE), b""), 1):
             if not line.strip():
                 continue
+            if number % 1000 == 0:
+                tell("Reading the lines", CHECKED + (1 - CHECKED) * content.tell() / source.size)
             for name, value in _record(line, number).items():
                 columns.setdefault(name, {})[count] = value
             if len(columns) > MOST_COLUMNS:

@@ -6,11 +6,12 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from unlearn_core.data.base import Group
-from unlearn_core.data.importing.source import short
+from unlearn_core.data.importing.source import Tell, short, silent
 from unlearn_core.data.tables import Column
 from unlearn_core.errors import BadInput
 
@@ -24,7 +25,8 @@ class Options:
     """What a person chose about a file; whatever does not apply to its kind is ignored.
 
     target: column or array of the labels. text: column of the texts; without it a table is a table. protected: columns whose values tell
-    groups of people apart. leave_out: columns that the model must not see. side: height and width of pictures in pixels; 0 keeps their
+    groups of people apart. leave_out: columns that the model must not see. categories: columns of numbers that stand for categories.
+    numbers: columns that hold numbers although some of their values are none, which then count as missing. side: height and width of pictures in pixels; 0 keeps their
     size, or takes 64 where they differ. drop_duplicates: keep only the first of identical instances. drop_small: leave out classes that
     are too small, instead of refusing the file.
     """
@@ -33,6 +35,8 @@ class Options:
     text: str = ""
     protected: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     side: int = 0
     drop_duplicates: bool = False
     drop_small: bool = False
@@ -63,6 +67,12 @@ class Imported:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """[N] bool: whether no earlier instance equals this one."""
+        seen: dict[bytes, int] = {}
+        return np.array([seen.setdefault(key, row) == row for row, key in enumerate(row_keys(self))], bool)
 
     def take(self, rows: np.ndarray) -> Imported:
         """Only `rows`, ascending; classes without any row left disappear."""
@@ -97,10 +107,10 @@ def code_labels(values: Sequence[str], target: str) -> tuple[np.ndarray, tuple[s
     return np.array([codes[value] for value in values], np.int64), tuple(names)
 
 
-def finish(imported: Imported, options: Options) -> Imported:
+def finish(imported: Imported, options: Options, tell: Tell = silent) -> Imported:
     """The same with duplicates counted or dropped and too small classes refused or dropped. Raises BadInput."""
-    seen: dict[bytes, int] = {}
-    first = np.array([seen.setdefault(key, row) == row for row, key in enumerate(row_keys(imported))], bool)
+    tell("Looking for duplicates", 0.0)
+    first = imported.first
     twins = int((~first).sum())
     notes = list(imported.notes)
     if twins and options.drop_duplicates:

@@ -14,9 +14,8 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from unlearn_core.data.files import Report
-from unlearn_core.data.importing.imported import Imported, Options, code_labels, finish
-from unlearn_core.data.importing.source import Source, amount, check_room, short
+from unlearn_core.data.importing.imported import Imported, Options, code_labels
+from unlearn_core.data.importing.source import Source, Tell, amount, check_room, short
 from unlearn_core.data.importing.zipped import BROKEN, MOST_MEMBERS, open_zip
 from unlearn_core.errors import BadInput
 
@@ -37,7 +36,7 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError
 Entry = tuple[tuple[str, ...], Callable[[], bytes]]
 
 
-def read_zip(source: Source, options: Options, report: Report | None = None) -> Imported:
+def read_zip(source: Source, options: Options, tell: Tell) -> Imported:
     """The pictures in a zip file. Raises BadInput."""
     with source.open() as content:
         archive, files = open_zip(source, content, 1)
@@ -48,11 +47,12 @@ def read_zip(source: Source, options: Options, report: Report | None = None) -> 
                 if _picture(parts):
                     _check_size(member.file_size, parts)
                     entries.append((parts, partial(_unpacked, archive, member)))
-            return _imported(entries, Path(source.name).stem, len(files) - len(entries), options, report)
+            return _imported(entries, Path(source.name).stem, len(files) - len(entries), options, tell)
 
 
-def read_folder(folder: Path, options: Options, report: Report | None = None) -> Imported:
+def read_folder(folder: Path, options: Options, tell: Tell) -> Imported:
     """The pictures below `folder`; links are not followed. Raises BadInput."""
+    tell("Looking for pictures", 0.0)
     entries, others = [], 0
     for place, folders, names in os.walk(folder, followlinks=False):
         folders.sort()
@@ -66,7 +66,7 @@ def read_folder(folder: Path, options: Options, report: Report | None = None) ->
             entries.append((parts, path.read_bytes))
             if len(entries) > MOST_MEMBERS:
                 raise BadInput("file", f"the folder holds more than {MOST_MEMBERS:,} pictures.", "Give fewer.")
-    return _imported(entries, folder.resolve().name, others, options, report)
+    return _imported(entries, folder.resolve().name, others, options, tell)
 
 
 def _picture(parts: tuple[str, ...]) -> bool:
@@ -88,15 +88,14 @@ def _check_size(size: int, parts: tuple[str, ...]) -> None:
         raise BadInput("pictures", f"{short('/'.join(parts))!r} has {amount(size)}.", f"Give pictures of at most {amount(MOST_FILE)}.")
 
 
-def _imported(entries: list[Entry], title: str, others: int, options: Options, report: Report | None) -> Imported:
+def _imported(entries: list[Entry], title: str, others: int, options: Options, tell: Tell) -> Imported:
     placed = _placed(entries)
     if options.side and not SIDES[0] <= options.side <= SIDES[1]:
         raise BadInput("side", f"{options.side} pixels are too few or too many.", f"Give {SIDES[0]} to {SIDES[1]}.")
     labels, class_names = code_labels([label for _, label, _, _ in placed], "folders")
     sizes, grey, total = set(), True, 0
     for at, (_, label, name, load) in enumerate(placed):
-        if report:
-            report(LOOKING * at / len(placed))
+        tell(f"Looking at picture {at + 1:,} of {len(placed):,}", LOOKING * at / len(placed))
         with _opened(load(), f"{label}/{name}") as picture:
             sizes.add(_upright_size(picture))
             grey &= picture.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
@@ -108,8 +107,7 @@ def _imported(entries: list[Entry], title: str, others: int, options: Options, r
     check_room(len(placed) * channels * height * width, "all pictures together", 2)
     images = np.empty((len(placed), channels, height, width), np.uint8)
     for at, (image, (_, label, name, load)) in enumerate(zip(images, placed, strict=True)):
-        if report:
-            report(LOOKING + (1 - LOOKING) * (at + 1) / len(placed))
+        tell(f"Reading picture {at + 1:,} of {len(placed):,}", LOOKING + (1 - LOOKING) * at / len(placed))
         image[:] = _pixels(load(), f"{label}/{name}", "L" if grey else "RGB", (width, height))
     left_out = "1 file that is no picture was left out." if others == 1 else f"{others:,} files that are no pictures were left out."
     notes = [left_out] * bool(others)
@@ -118,8 +116,7 @@ def _imported(entries: list[Entry], title: str, others: int, options: Options, r
             f"Pictures of {len(sizes):,} size{'s' * (len(sizes) > 1)} were cropped to the middle and scaled to {width}×{height} pixels."
         )
     first_test = next((row for row, (test, _, _, _) in enumerate(placed) if test), None)
-    found = Imported(title, "image", labels, class_names, inputs=images, first_test=first_test, notes=tuple(notes))
-    return finish(found, options)
+    return Imported(title, "image", labels, class_names, inputs=images, first_test=first_test, notes=tuple(notes))
 
 
 def _size(found: set[tuple[int, int]], wanted: int) -> tuple[int, int]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unlearn_core.data.base import Group
 from unlearn_core.data.importing.formats import LARGEST, columns
-from unlearn_core.data.importing.imported import Imported, Options, code_labels, finish
-from unlearn_core.data.importing.source import Source, short
+from unlearn_core.data.importing.imported import Imported, Options, code_labels
+from unlearn_core.data.importing.source import Source, Tell, short
 from unlearn_core.data.tables import Column
 from unlearn_core.errors import BadInput
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_GROUPS = 50
+MOST_CATEGORIES = 1000  # that a column of numbers may turn into
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
 TARGETS = ("target", "label", "class", "y", "labels", "category")
 TEXT_WORDS = 4  # words on average from which on a column of mostly different values is a text
@@ -26,25 +26,51 @@ TEXT_WORDS = 4  # words on average from which on a column of mostly different va
 
 @dataclass(frozen=True)
 class ColumnInfo:
-    """kind: "number", "category", "text", "constant", "empty", or "name" for nearly as many different values as rows."""
+    """kind: "number", "category", "text", "constant", "empty", or "name" for nearly as many different values as rows.
+
+    numbers: how many of its values are numbers.
+    """
 
     name: str
     kind: str
     distinct: int
     missing: int
     examples: tuple[str, ...]
+    numbers: int = 0
 
 
-def preview(source: Source) -> tuple[ColumnInfo, ...]:
-    """What each column seems to hold. Raises BadInput."""
-    return tuple(_Read.of(name, values).info() for name, values in columns(source))
+Table = dict[str, "_Read"]
+PARSED = 0.6  # share of the time after which a file is split into columns, and each is looked at
 
 
-def read(source: Source, options: Options) -> Imported:
-    """A table, or texts if `options.text` names their column. Raises BadInput."""
-    found = {name: _Read.of(name, values) for name, values in columns(source)}
+def table(source: Source, tell: Tell) -> Table:
+    """The columns by name. Raises BadInput."""
+    found: Table = {}
+    waiting = columns(source, lambda words, share: tell(words, PARSED * share))[::-1]
+    total = len(waiting)
+    while waiting:
+        tell(f"Looking at column {len(found) + 1:,} of {total:,}", PARSED + (1 - PARSED) * len(found) / total)
+        name, values = waiting.pop()  # what is read twice would not fit
+        found[name] = _Read.of(name, values)
+    return found
+
+
+def preview(found: Table) -> tuple[ColumnInfo, ...]:
+    """What each column seems to hold."""
+    return tuple(column.info() for column in found.values())
+
+
+def read(found: Table, title: str, options: Options) -> Imported:
+    """A table, or texts if `options.text` names their column; to be finished. Raises BadInput."""
     target = _chosen_target(options, found)
-    for field, names in (("protected", options.protected), ("leave_out", options.leave_out), ("text", filter(None, (options.text,)))):
+    given = (
+        ("protected", options.protected),
+        ("leave_out", options.leave_out),
+        ("text", filter(None, (options.text,))),
+        ("categories", options.categories),
+        ("numbers", options.numbers),
+    )
+    for field, names in given:
         for name in names:
             if name not in found:
                 raise BadInput(field, f"there is no column {short(name)!r}.", f"Choose from: {_listed(found)}.")
@@ -60,16 +86,23 @@ def read(source: Source, options: Options) -> Imported:
     if not len(rows):
         raise BadInput("target", f"{short(target)!r} has no values.", "Choose the column with the classes.")
     labels, class_names = code_labels(found[target].words(rows), target)
+    found = found | {name: found[name].as_category() for name in options.categories}
+    for name in options.numbers:
+        found[name], lost = found[name].as_number()
+        if lost:
+            notes.append(
+                f"{short(name)}: {lost:,} {'value that is no number counts' if lost == 1 else 'values that are no numbers count'} as missing."
+            )
     groups = {name: found[name].group(rows) for name in options.protected}
-    common = {"title": Path(source.name).stem, "labels": labels, "class_names": class_names, "groups": groups}
+    common = {"title": title, "labels": labels, "class_names": class_names, "groups": groups}
     if options.text:
         texts = tuple(found[options.text].words(rows))
-        return finish(Imported(**common, modality="text", texts=texts, notes=tuple(notes)), options)
+        return Imported(**common, modality="text", texts=texts, notes=tuple(notes))
     used = []
     for name, column in found.items():
         if name == target or name in options.leave_out:
             continue
-        why = column.useless(rows)
+        why = "" if name in options.categories else column.useless(rows)
         if why:
             notes.append(f"{short(name)} was left out: {why}.")
         else:
@@ -79,8 +112,8 @@ def read(source: Source, options: Options) -> Imported:
     if len(used) == 2 and not any(column.categories or column.missing.any() for column in used):
         inputs = np.stack([column.values for column in used], axis=1).astype(np.float32)
         names = tuple(column.name for column in used)
-        return finish(Imported(**common, modality="points", inputs=inputs, feature_names=names, notes=tuple(notes)), options)
-    return finish(Imported(**common, modality="tabular", columns=tuple(used), notes=tuple(notes)), options)
+        return Imported(**common, modality="points", inputs=inputs, feature_names=names, notes=tuple(notes))
+    return Imported(**common, modality="tabular", columns=tuple(used), notes=tuple(notes))
 
 
 def _chosen_target(options: Options, found: dict[str, _Read]) -> str:
@@ -137,7 +170,7 @@ class _Read:
         """The values as text; whole numbers without a decimal point."""
         if self.codes is not None:
             return [self.values[code] for code in self.codes[rows]]
-        return [str(int(value)) if value == int(value) else repr(float(value)) for value in self.numbers[rows].tolist()]
+        return list(map(_word, self.numbers[rows].tolist()))
 
     def useless(self, rows: np.ndarray) -> str:
         """Why a model cannot learn from this column, or ""."""
@@ -169,7 +202,44 @@ class _Read:
         rows = np.arange(len(self.missing))
         kind, distinct = self._kind(rows)
         known = rows[~self.missing]
-        return ColumnInfo(self.name, kind, distinct, len(rows) - len(known), tuple(dict.fromkeys(map(short, self.words(known[:20]))))[:5])
+        examples = tuple(dict.fromkeys(map(short, self.words(known[:20]))))[:5]
+        return ColumnInfo(self.name, kind, distinct, len(rows) - len(known), examples, int((~np.isnan(self._as_numbers()[known])).sum()))
+
+    def as_category(self) -> _Read:
+        """The same column with its numbers as words. Raises BadInput for more different ones than categories can be."""
+        if self.codes is not None:
+            return self
+        gone = self.missing
+        present, codes = np.unique(self.numbers[~gone], return_inverse=True)
+        if len(present) > MOST_CATEGORIES:
+            raise BadInput(
+                "categories",
+                f"{short(self.name)!r} has {len(present):,} different numbers.",
+                f"Choose columns with at most {MOST_CATEGORIES:,}.",
+            )
+        placed = np.full(len(gone), -1, np.int64)
+        placed[~gone] = codes
+        return _Read(self.name, None, placed, tuple(map(_word, present.tolist())))
+
+    def as_number(self) -> tuple[_Read, int]:
+        """The same column as numbers, and how many values are none and count as missing from now on. Raises BadInput if all are none."""
+        numbers = self._as_numbers()
+        lost = int((np.isnan(numbers) & ~self.missing).sum())
+        if np.isnan(numbers).all():
+            raise BadInput("numbers", f"{short(self.name)!r} holds no numbers.", "Choose columns with numbers.")
+        return _Read(self.name, _finite(self.name, numbers), None, ()), lost
+
+    def _as_numbers(self) -> np.ndarray:
+        """The values as numbers [N], NaN for words; a single comma counts as the decimal point."""
+        if self.codes is None:
+            return self.numbers
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        words = pa.array(self.values, pa.large_string())
+        plain = pc.if_else(pc.match_substring_regex(words, r"^[-+]?[0-9]+([.,][0-9]+)?$"), pc.replace_substring(words, ",", "."), None)
+        known = pc.cast(plain, pa.float64()).to_numpy(zero_copy_only=False)
+        return np.append(known, np.nan)[self.codes]  # the last place is for -1
 
     def column(self, rows: np.ndarray) -> Column:
         if self.codes is None:
@@ -202,6 +272,10 @@ def _coded(column: Column) -> Column:
     present = np.unique(column.values[~column.missing])
     codes = np.where(column.missing, -1, np.searchsorted(present, column.values))
     return Column(column.name, codes, tuple(f"{value:.6g}" for value in present))
+
+
+def _word(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _finite(name: str, values: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,12 @@ from unlearn_core.errors import BadInput
 MOST_BYTES = 1_000_000_000
 GROWTH = 8  # how often the size of a file is needed while it is read
 SHORT = 60  # characters of a name or value that a message repeats
+
+Tell = Callable[[str, float], None]  # what is being done, in words, and how far it is, 0..1; may raise to stop
+
+
+def silent(words: str, share: float) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,21 @@ def check_room(size: int, name: str, growth: int = GROWTH) -> None:
 
 
 def available() -> int:
-    """Bytes of memory that can still be used; a careful guess where the system does not say."""
+    """Bytes of memory that can still be used, also within a container; a careful guess where the system does not say."""
+    return min(_of_machine(), _of_container())
+
+
+def _of_container(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """What a control group still allows, without the files that it only remembers; a petabyte where there is no limit."""
+    try:
+        most = int((groups / "memory.max").read_text(encoding="ascii"))  # "max" is no number
+        remembered = next(int(line.split()[1]) for line in (groups / "memory.stat").open() if line.startswith("inactive_file "))
+        return max(0, most - int((groups / "memory.current").read_text(encoding="ascii")) + remembered)
+    except (OSError, ValueError, StopIteration):
+        return 10**15
+
+
+def _of_machine() -> int:
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
