@@ -62,7 +62,7 @@ class Method:
     from a model trained on `ids` with this seed will cost, for methods that can say so before they run; it imports no torch.
     follows: the methods that may have answered earlier requests on the same model, () for all.
     equation: what it computes or minimises, in LaTeX without dollar signs. where: its symbols that are not in `cards.SYMBOLS`, in Markdown with
-    dollar signs.
+    dollar signs. tasks: of `data.base.TASKS`, those whose targets it works on; only `models.objectives.loss` reads all of them.
     """
 
     name: str
@@ -83,3 +83,4 @@ class Method:
     forecast: Callable[[dict[str, Any], Sequence[int], Sequence[int], int], str] | None = None
     equation: str = ""
     where: str = ""
+    tasks: tuple[str, ...] = ("classes",)

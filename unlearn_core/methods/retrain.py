@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.methods.base import Method, Task
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ METHOD = Method(
     version=1,
     run=run,
     order=9,
+    tasks=TASKS,
     equation=r"\theta = \mathcal A(D_r)",
     where=r"$\mathcal A$ the original's training recipe, from fresh weights",
 )

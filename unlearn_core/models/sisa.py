@@ -56,4 +56,5 @@ MODEL = ModelInfo(
     ),
     order=5,
     train=train,
+    tasks=("classes",),
 )

@@ -19,7 +19,7 @@ from unlearn_core.errors import BadInput
 from unlearn_core.evidence.across import probe
 from unlearn_core.evidence.base import MIN_RETRAINS, Findings, Subject
 from unlearn_core.evidence.forgetting_quality import LEAST
-from unlearn_core.evidence.logits import log_softmax
+from unlearn_core.evidence.logits import finite, log_sigmoid, log_softmax
 from unlearn_core.models import ensemble, relearning, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose, stopwatch
@@ -377,11 +377,16 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         planting=dataset.planting,
         groups=dataset.groups,
         memo=loaded.memo,
+        targets=dataset.targets,
+        target_names=dataset.target_names,
+        number=dataset.number,
     )
     return subject
 
 
 def _whole_classes(loaded: Loaded) -> Iterator[str]:
+    if loaded.dataset.task != "classes":
+        return  # every label, or number, is still answered
     labels, forget = loaded.dataset.labels, np.array(loaded.spec.gone)
     retain = np.setdiff1d(loaded.dataset.splits.train, forget)
     for label in np.unique(labels[forget]):
@@ -395,11 +400,13 @@ def _whole_classes(loaded: Loaded) -> Iterator[str]:
 
 def _unchanged(loaded: Loaded, declared: methods.Method) -> Iterator[str]:
     forget = np.array(loaded.spec.forget)
-    before, after = (np.exp(log_softmax(m.outputs.logits[forget])) for m in (loaded.before, loaded.unlearned))
+    said = {"classes": lambda z: np.exp(log_softmax(z)), "labels": lambda z: np.exp(log_sigmoid(z)), "number": finite}[loaded.dataset.task]
+    before, after = (said(m.outputs.logits[forget]) for m in (loaded.before, loaded.unlearned))
+    what = "prediction" if loaded.dataset.task == "number" else "predicted probability"
     moved = float(np.abs(after - before).max())
     if moved < UNCHANGED and "train" not in declared.needs:
         yield (
-            f"This run changed next to nothing: no predicted probability of a forgotten instance moved by {max(moved, 0.0001):.4f} or more. "
+            f"This run changed next to nothing: no {what} of a forgotten instance moved by {max(moved, 0.0001):.4f} or more. "
             "Compare with what retraining changes before choosing stronger settings."
         )
 
