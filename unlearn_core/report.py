@@ -150,7 +150,7 @@ def _sure(run: Run) -> list[str]:
         )
     said += _shadowed(run)
     if not instances(run):
-        lacking = _find(run, "instances.told_apart.all")  # for lack of a confidence, not of models
+        lacking = _find(run, f"instances.told_apart.{evidence.EVERYTHING}")  # for lack of a confidence, not of models
         said.append(f"No verdicts on single instances: {lacking.reason if lacking else f'they need {ENOUGH} retrained models'}.")
     return said
 

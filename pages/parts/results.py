@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import jobs, pooling, tuning
+from pages.parts import jobs, pooling, sections, tuning
 from pages.parts.backend import backend
 from pages.parts.plain import plain
-from pages.parts.sections import SECTIONS, shown
+from pages.parts.sections import shown
 from pages.parts.state import Studio
 from unlearn_core import methods, report
 from unlearn_core.runs import api
@@ -86,7 +86,7 @@ def show(state: Studio, found: Original) -> None:
     if st.session_state.get("section") not in names:  # of a run before, which had more
         st.session_state.pop("section", None)
     section = st.segmented_control("Evidence", names, default="Utility", key="section", required=True, label_visibility="collapsed")
-    SECTIONS[section](run, found)
+    sections.draw(section, run, found)
     st.caption(f"Run {run.key}. The address of this page is a link to it.")
 
 

@@ -9,6 +9,8 @@ from unlearn_core.data.base import ANSWERS
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing
 from unlearn_core.registry import discover
 
+EVERYTHING = "all"  # the group of measures that say of a task why they have no meaning for it
+
 
 def registry() -> dict[str, Evidence]:
     """All evidence declarations by name, in the order of display."""
@@ -39,5 +41,6 @@ def compute(name: str, subject: Subject) -> Findings:
     found = module.compute(subject) if there else Findings()
     lacking = [d for d in declared.definitions if d not in there and "classes" in d.tasks] if declared.applies(subject) else []
     return Findings(
-        [*found.measures, *(missing(d.id, "all", f"it needs {d.needs}, and here {ANSWERS[subject.task]}") for d in lacking)], found.views
+        [*found.measures, *(missing(d.id, EVERYTHING, f"it needs {d.needs}, and here {ANSWERS[subject.task]}") for d in lacking)],
+        found.views,
     )

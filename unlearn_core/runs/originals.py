@@ -63,6 +63,14 @@ class Original:
         """One of data.base.TASKS."""
         return self.meta.get("task", "classes")
 
+    @property
+    def right(self) -> np.ndarray | None:
+        """Whether each training instance is answered as given, [n] bool: its class, or all of its labels; None for numbers."""
+        if self.task == "number":
+            return None
+        a = self.arrays
+        return a["label"] == a["predicted"] if self.task == "classes" else (a["target"] == a["answer"]).all(axis=1)
+
     @cached_property
     def row_of(self) -> dict[int, int]:
         """Position in the arrays of each training id."""
