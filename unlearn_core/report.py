@@ -89,12 +89,13 @@ def _cost(run: Run) -> list[str]:
         found = _find(run, f"utility.accuracy.{group}")
         if found and found.original is not None and found.unlearned is not None:
             said.append(f"Accuracy on {name}: {found.original:.1%} {before(run)}, {found.unlearned:.1%} after{_beside(found)}.")
+        unit = f" {run.views['number']['unit']}" if "number" in run.views else ""
         for family, form in (("utility.exact", ".1%"), ("utility.error", ".3g")):  # of several labels, of a number
             found = _find(run, f"{family}.{group}")
             if found and found.original is not None and found.unlearned is not None:
                 kept = f" (retrained {found.retrained.mean:{form}})" if found.retrained else ""
                 title = evidence.definition(family).title
-                said.append(f"{title} on {name}: {found.original:{form}} {before(run)}, {found.unlearned:{form}} after{kept}.")
+                said.append(f"{title} on {name}: {found.original:{form}}{unit} {before(run)}, {found.unlearned:{form}} after{kept}.")
     return said
 
 

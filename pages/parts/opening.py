@@ -128,9 +128,10 @@ def _settings(state: Studio, entry: Entry) -> None:
         dataset_params = forms.fields(
             entry.params, f"open.{state.spec.key}.{entry.name}", state.spec.dataset_params if same_data else None, advanced="Seeds"
         )
+    suiting = info.model_params if model == info.default_model else None
     with st.expander("Training recipe"):
         model_params = forms.fields(
-            suited[model].params, f"open.{state.spec.key}.{entry.name}.{model}", state.spec.model_params if same_model else None
+            suited[model].params, f"open.{state.spec.key}.{entry.name}.{model}", state.spec.model_params if same_model else suiting
         )
         seed = st.number_input(
             "Training seed",

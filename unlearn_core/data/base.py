@@ -214,6 +214,7 @@ class DatasetInfo:
 
     files: what `load` needs on this machine; it fetches what is missing (`files.fetch` does so beforehand and reports progress).
     titled: the title for given parameters, where it hangs on them. task: of the dataset it loads.
+    model_params: of the default model, where its own defaults do not suit these data.
     """
 
     name: str
@@ -230,3 +231,4 @@ class DatasetInfo:
     files: tuple[File, ...] = ()
     titled: Callable[[dict[str, Any]], str] | None = None
     task: str = "classes"
+    model_params: dict[str, Any] = field(default_factory=dict)

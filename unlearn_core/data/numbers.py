@@ -20,12 +20,13 @@ def ranges(values: np.ndarray, count: int = RANGES) -> tuple[np.ndarray, tuple[s
 
 
 def learned(values: np.ndarray, train: np.ndarray, name: str, unit: str) -> tuple[np.ndarray, Number]:
-    """Targets [N, 1] float32 in spreads from the mean of the rows `train`, and the Number that gives them their unit back.
+    """Targets [N, 1] float32 in spreads from about the mean of the rows `train`, and the Number that gives them their unit back.
 
-    Mean and spread are rounded to two digits, so that they would most likely be the same without a few of the rows: every retrained model
-    learns in these units too, and should not know more of the forgotten than that.
+    The spread is rounded to one digit and the mean to halves of that, so that they would most likely be the same without a few of the rows:
+    every retrained model learns in these units too, and should know no more of the forgotten.
     """
-    centre, spread = (float(f"{value:.2g}") for value in (values[train].mean(), values[train].std() or 1.0))
+    spread = float(f"{values[train].std() or 1.0:.1g}")
+    centre = round(values[train].mean() / spread * 2) * spread / 2
     return ((values - centre) / spread).astype(np.float32)[:, None], Number(name, unit, centre, spread)
 
 
@@ -62,7 +63,7 @@ def _diabetes(params: dict[str, Any]) -> Dataset:
 
 DATASET = DatasetInfo(
     name="diabetes",
-    title="Diabetes progression (regression)",
+    title="Diabetes (regression)",
     modality="tabular",
     description="442 patients described by ten measurements: how far the disease went on within a year, as a number.",
     default_model="mlp",

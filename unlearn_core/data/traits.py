@@ -27,7 +27,7 @@ def _load(params: dict[str, Any]) -> Dataset:
 
 DATASET = DatasetInfo(
     name="digit_traits",
-    title="Traits of handwritten digits (several labels)",
+    title="Digit traits (multi-label)",
     modality="image",
     description="The 1,797 digits of 8×8 pixels, each with any of four labels: even, five or more, prime, with a closed loop.",
     default_model="mlp",

@@ -41,6 +41,6 @@ def compute(name: str, subject: Subject) -> Findings:
     found = module.compute(subject) if there else Findings()
     lacking = [d for d in declared.definitions if d not in there and "classes" in d.tasks] if declared.applies(subject) else []
     return Findings(
-        [*found.measures, *(missing(d.id, EVERYTHING, f"it needs {d.needs}, and here {ANSWERS[subject.task]}") for d in lacking)],
+        [*found.measures, *(missing(d.id, EVERYTHING, f"needs {d.needs}, and here {ANSWERS[subject.task]}") for d in lacking)],
         found.views,
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from unlearn_core.evidence.across import share_interval
 from unlearn_core.evidence.base import Definition, Measure, Subject, missing, per_model
-from unlearn_core.evidence.logits import right
+from unlearn_core.evidence.logits import finite, right
 
 NOBODY = "there are no such instances"
 DEFINITIONS = (
@@ -125,7 +125,7 @@ def answered(subject: Subject, who: str) -> np.ndarray:
 
 def numbers(subject: Subject, who: str) -> np.ndarray:
     """The numbers that a model answers, [N] in their own unit."""
-    return subject.number.own(subject.outputs(who).logits[:, 0])
+    return subject.number.own(finite(subject.outputs(who).logits[:, 0]))
 
 
 def residuals(subject: Subject, who: str) -> np.ndarray:

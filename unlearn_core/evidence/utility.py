@@ -83,7 +83,8 @@ def compute(subject: Subject) -> Findings:
     if subject.task != "classes":
         measures = [*other_tasks.measures(subject, groups), *(loss(subject, group, ids) for group, ids in groups.items())]
         measures += [accuracy_gap(subject, groups)] if subject.task == "labels" else []
-        return Findings([*_doubted(subject, measures), *cost(subject)])
+        unit = {"number": {"unit": np.array(subject.number.unit)}} if subject.number else {}
+        return Findings([*_doubted(subject, measures), *cost(subject)], unit)
     measures = [accuracy(subject, group, ids) for group, ids in groups.items()]
     measures += [loss(subject, group, ids) for group, ids in groups.items()]
     measures += [accuracy_gap(subject, groups), calibration(subject, groups["test"])]

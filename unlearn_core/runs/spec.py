@@ -65,12 +65,13 @@ class OriginalSpec:
         """Check and complete a request. Raises BadInput naming the field and the fix."""
         info = data.info(dataset)
         architecture = models.check_suited(model or info.default_model, info)
+        suiting = info.model_params if architecture.name == info.default_model else {}
         return OriginalSpec(
             dataset=dataset,
             dataset_params=resolve(info.params, dataset_params or {}, dataset),
             dataset_version=info.version,
             model=architecture.name,
-            model_params=resolve(architecture.params, model_params or {}, architecture.name),
+            model_params=resolve(architecture.params, suiting | (model_params or {}), architecture.name),
             seed=_whole("seed", seed, MAX_SEED),
             device=device,
             model_version=architecture.version,

@@ -64,6 +64,7 @@ def _families(run: Run, section: str, there: bool) -> list[str]:
     """Families of the section that apply to the task, or those that do not; time and cost stand apart."""
     found = [d.id for name in MODULES.get(section, (section.lower(),)) for d in evidence.registry()[name].definitions]
     apart = ("utility.seconds", "utility.cost")
+    found.sort(key=lambda f: "classes" in evidence.definition(f).tasks)  # first what only this task has
     return [f for f in found if f not in apart and run.family(f) and there != all(m.group == evidence.EVERYTHING for m in run.family(f))]
 
 
@@ -76,11 +77,15 @@ def _columns(run: Run, families: list[str], figures: Mapping[str, go.Figure]) ->
 
 def _figures(run: Run, found: Original) -> dict[str, go.Figure]:
     """Charts that plain triples would not do for."""
-    figures = {"utility.seconds": utility_figures.cost(run.measure("utility.seconds.method"), run.measure("utility.cost.ratio"))}
+    figures = {
+        "utility.seconds": utility_figures.cost(run.measure("utility.seconds.method"), run.measure("utility.cost.ratio")),
+        "utility.loss": utility_figures.loss(run.family("utility.loss")),
+    }
     for family in ("utility.exact", "utility.label_accuracy", "utility.f1"):
         if run.family(family):
             figures[family] = utility_figures.share_axis(utility_figures.group_triples(run.family(family), family, "share"))
     if found.task == "number":
         axis = f"{found.meta['number']['name']} ({found.meta['number']['unit']})"
-        figures |= {f: utility_figures.group_triples(run.family(f), f, axis) for f in ("utility.error", "boundary.apart") if run.family(f)}
+        axes = {"utility.error": axis, "boundary.apart": axis, "utility.r2": "R²"}
+        figures |= {family: utility_figures.group_triples(run.family(family), family, x) for family, x in axes.items()}
     return figures
