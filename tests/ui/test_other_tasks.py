@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pages.parts import answers, mapping
+from pages.parts import answers, comparing, mapping
 from pages.parts.backend import original
 from pages.parts.sections import KNOWN_ONLY, SECTIONS
 from ui.conftest import App, server
@@ -116,3 +116,14 @@ def test_selecting_by_group_and_by_query(opened, runs, task, way):
     app.press("query.add")
     table = app.at.dataframe[0].value
     assert {"label", "predicted", "loss"} <= set(table.columns) and "confidence" not in table.columns
+
+
+def test_a_comparison_offers_what_both_runs_have(runs):
+    app = App("runs", compare=f"{runs['number'].key},{runs['labels'].key}")
+    options = app.widget("compare.family").options
+    offered = {evidence.definition(family).title for family in ("utility.loss", "structure.knn_overlap", "privacy.auc")}
+    assert set(options) == offered
+    for option in app.widget("compare.family").options:
+        app.widget("compare.family").set_value(next(f for f in comparing.HEADLINES if evidence.definition(f).title == option))
+        app.run()
+        assert app.charts() == 1
