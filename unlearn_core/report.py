@@ -92,6 +92,13 @@ def _cost(run: Run) -> list[str]:
         found = _find(run, f"utility.accuracy.{group}")
         if found and found.original is not None and found.unlearned is not None:
             said.append(f"Accuracy on {name}: {found.original:.1%} {before(run)}, {found.unlearned:.1%} after{_beside(found)}.")
+        unit = f" {run.views['number']['unit']}" if "number" in run.views else ""
+        for family, form in (("utility.exact", ".1%"), ("utility.error", ".3g")):  # of several labels, of a number
+            found = _find(run, f"{family}.{group}")
+            if found and found.original is not None and found.unlearned is not None:
+                kept = f" (retrained {found.retrained.mean:{form}})" if found.retrained else ""
+                title = evidence.definition(family).title
+                said.append(f"{title} on {name}: {found.original:{form}}{unit} {before(run)}, {found.unlearned:{form}} after{kept}.")
     return said
 
 
@@ -114,7 +121,7 @@ def _sure(run: Run) -> list[str]:
         ]
     judged: dict[str, list[Measure]] = {"like retrained": [], "still different": [], "moved away": [], "cannot tell": []}
     for m in run.measures:
-        if m.verdict() and evidence.definition(m.family).verdict and "class:" not in m.group:
+        if m.verdict() and evidence.definition(m.family).verdict and "class:" not in m.group and "label:" not in m.group:
             judged[m.verdict()].append(m)
     reached, different, away = judged["like retrained"], judged["still different"], judged["moved away"]
     able = len(reached) + len(different)
@@ -147,7 +154,8 @@ def _sure(run: Run) -> list[str]:
         )
     said += baseline(run) + _shadowed(run)
     if not instances(run):
-        said.append(f"No verdicts on single instances: they need {ENOUGH} retrained models.")
+        lacking = _find(run, f"instances.told_apart.{evidence.EVERYTHING}")  # for lack of a confidence, not of models
+        said.append(f"No verdicts on single instances: {lacking.reason if lacking else f'they need {ENOUGH} retrained models'}.")
     return said
 
 

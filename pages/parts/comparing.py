@@ -12,10 +12,13 @@ from unlearn_core.runs.api import Run
 
 HEADLINES = (
     "utility.accuracy",
+    "utility.exact",
+    "utility.error",
     "utility.loss",
     "boundary.margin",
     "boundary.agreement",
     "boundary.js",
+    "boundary.apart",
     "structure.knn_overlap",
     "privacy.auc",
 )
@@ -33,7 +36,7 @@ def compare(first: Run, second: Run) -> None:
             st.markdown(f"**{name}**\n" + "\n".join(f"- {s}" for s in [*said.forgotten[1:], *said.cost, *said.sure]))
     family = st.selectbox(
         "Measure",
-        [f for f in HEADLINES if first.family(f) and second.family(f)],
+        [f for f in HEADLINES if all(any(m.unlearned is not None for m in run.family(f)) for run in (first, second))],
         format_func=lambda f: evidence.definition(f).title,
         key="compare.family",
     )

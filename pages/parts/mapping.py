@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import jobs, pooling
+from pages.parts import answers, jobs, pooling
 from pages.parts.backend import backend, original
 from pages.parts.picker import Points
 from unlearn_core import projection
@@ -37,7 +37,7 @@ def points(found: Original, layout: str, colour: str, forget: ForgetSet, gone: t
 
 def colours(found: Original) -> list[str]:
     """What the map can be coloured by: more once a shadow pool is there."""
-    return [*COLOURS, *(pooling.COLUMNS.values() if pooling.table(found) else ())]
+    return [*(COLOURS if found.task == "classes" else answers.colours(found)), *(pooling.COLUMNS.values() if pooling.table(found) else ())]
 
 
 def choose_layout(place: DeltaGenerator, found: Original) -> tuple[str, str | None]:
@@ -97,10 +97,12 @@ def _by_pool(key: str, colour: str) -> dict:
 
 
 def _colouring(found: Original, colour: str, chosen: tuple[int, ...]) -> dict:
+    if found.task != "classes" and (own := answers.colouring(found, colour)):
+        return own
     arrays, classes = found.arrays, tuple(found.meta["class_names"])
-    if colour in ("class", "predicted class"):
+    if colour in ("class", "predicted class", "group", "range"):
         styles = [class_style(i) for i in range(len(classes))]
-        column = arrays["label" if colour == "class" else "predicted"]
+        column = arrays["predicted" if colour == "predicted class" else "label"]
         return {
             "category": column.astype(np.int16),
             "names": classes,
@@ -127,11 +129,11 @@ def _colouring(found: Original, colour: str, chosen: tuple[int, ...]) -> dict:
 def captions(key: str) -> tuple[str, ...]:
     """One short line for each training instance: id, label, prediction, loss."""
     found = original(key)
-    a, names = found.arrays, found.meta["class_names"]
+    a, given = found.arrays, {"classes": "label", "labels": "labels", "number": "is"}[found.task]
     return tuple(
-        f"id {i} · label {names[label]} · predicted {names[predicted]} · loss {loss:.3g}"
+        f"id {i} · {given} {label} · predicted {predicted} · loss {loss:.3g}"
         for i, label, predicted, loss in zip(
-            a["ids"].tolist(), a["label"].tolist(), a["predicted"].tolist(), a["loss"].tolist(), strict=True
+            a["ids"].tolist(), answers.words(found, "target"), answers.words(found, "answer"), a["loss"].tolist(), strict=True
         )
     )
 

@@ -130,9 +130,10 @@ def _settings(state: Studio, entry: Entry) -> None:
         dataset_params = forms.fields(
             entry.params, f"open.{state.spec.key}.{entry.name}", state.spec.dataset_params if same_data else None, advanced="Seeds"
         )
+    suiting = info.model_params if model == info.default_model else None
     with st.expander("Training recipe"):
         model_params = forms.fields(
-            suited[model].params, f"open.{state.spec.key}.{entry.name}.{model}", state.spec.model_params if same_model else None
+            suited[model].params, f"open.{state.spec.key}.{entry.name}.{model}", state.spec.model_params if same_model else suiting
         )
         seed = st.number_input(
             "Training seed",
@@ -163,7 +164,9 @@ def _settings(state: Studio, entry: Entry) -> None:
         )
         if not original(wanted.key) and not wanted.weights:
             with slot:
-                waiting.tell(wanted, lambda: forecast.opening(backend().store, wanted, waiting.place(wanted.device)), not missing(info.files))
+                waiting.tell(
+                    wanted, lambda: forecast.opening(backend().store, wanted, waiting.place(wanted.device)), not missing(info.files)
+                )
     _sources(state, entry, same_data)
 
 
@@ -176,7 +179,9 @@ def _usable(wanted: OriginalSpec) -> bool:
     if reason:
         st.warning(reason, icon=":material/extension_off:")
     elif info.prepare and wanted.model_params.get("file") == "":
-        st.caption(":material/download: Opening it downloads the encoder's weights, unless they are here already or a file is named in the recipe.")
+        st.caption(
+            ":material/download: Opening it downloads the encoder's weights, unless they are here already or a file is named in the recipe."
+        )
     return not reason
 
 

@@ -27,6 +27,8 @@ HELP = {name: st.column_config.NumberColumn(COLUMNS[name], format="%.3g", help=t
 
 def table(found: Original) -> Table | None:
     """What the largest stored pool of this original says of its training instances, or None."""
+    if found.task != "classes":
+        return None
     key = pools.largest(backend().store, api.pool_spec(found, USUAL, opening.device_now(found)))
     return _load(key) if key else None
 
@@ -71,6 +73,8 @@ def cost(spec: PoolSpec, seconds: list[float] | None = None) -> str:
 
 def audit(run: Run, found: Original) -> Audit | None:
     """The stored audit of a run by the largest pool that judged it, with U-LiRA if there is one; None without any."""
+    if found.task != "classes":
+        return None
     asked = [api.pool_spec(found, members, run.spec.device) for members in sorted({*COUNTS, usual(found)}, reverse=True)]
     specs = (AuditSpec(run.spec, pool, u_lira) for pool in asked for u_lira in (True, False))
     return next((there for spec in specs if (there := api.load_audit(backend().store, spec))), None)

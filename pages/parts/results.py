@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import gallery, jobs, pooling, tuning, waiting
+from pages.parts import gallery, jobs, pooling, sections, tuning, waiting
 from pages.parts.backend import backend, original
 from pages.parts.plain import plain
-from pages.parts.sections import SECTIONS, shown
+from pages.parts.sections import shown
 from pages.parts.state import Studio, readable
 from unlearn_core import methods, report
 from unlearn_core.runs import api, forecast
@@ -26,7 +26,14 @@ def progress(key: str) -> None:
         return
     has_result = grown(key) is not None
     what = "the retrained models for comparison" if has_result else "unlearning"
-    jobs.panel(job.key, waiting_for=what, again=lambda: _again(job), curves=not has_result, result=lambda: grown(key), expected=lambda: _expected(job))
+    jobs.panel(
+        job.key,
+        waiting_for=what,
+        again=lambda: _again(job),
+        curves=not has_result,
+        result=lambda: grown(key),
+        expected=lambda: _expected(job),
+    )
 
 
 def _expected(job: Job) -> Forecast:
@@ -94,7 +101,7 @@ def show(state: Studio, found: Original) -> None:
     if st.session_state.get("section") not in names:  # of a run before, which had more
         st.session_state.pop("section", None)
     section = st.segmented_control("Evidence", names, default="Utility", key="section", required=True, label_visibility="collapsed")
-    SECTIONS[section](run, found)
+    sections.draw(section, run, found)
     st.caption(f"Run {run.key}. The address of this page is a link to it.")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages.parts import pooling
+from pages.parts import answers, pooling
 from pages.parts.plain import plain
 from pages.parts.state import Studio
 from unlearn_core.data.choose import draw
@@ -22,10 +22,12 @@ from unlearn_core.runs.originals import Original
 def ways(state: Studio, found: Original) -> None:
     """One compact chooser; every way adds to the same forget set."""
     planted = {name: ids for name, ids in found.meta["planted"].items() if ids}
-    names = ["Random", "Class", "Neighbours", "Query", "Exposed", "Ids", "File"] + (["Planted"] if planted else [])
+    kind = answers.STRATA[found.task]
+    exposed = ["Exposed"] if found.task == "classes" else []  # shadow models tell by the confidence in a class
+    names = ["Random", kind, "Neighbours", "Query", *exposed, "Ids", "File"] + (["Planted"] if planted else [])
     way = st.segmented_control("Other ways to select", names, default="Random", key="way", required=True)
     {
-        "Random": _random, "Class": _by_class, "Neighbours": _neighbours, "Query": _query, "Exposed": _exposed, "Ids": _typed, "File": _file, "Planted": _planted,
+        "Random": _random, kind: _by_class, "Neighbours": _neighbours, "Query": _query, "Exposed": _exposed, "Ids": _typed, "File": _file, "Planted": _planted,
     }[way](state, found)  # fmt: skip
 
 
@@ -40,14 +42,15 @@ def _random(state: Studio, found: Original) -> None:
 def _by_class(state: Studio, found: Original) -> None:
     names = found.meta["class_names"]
     which, add = st.columns([2, 1], vertical_alignment="bottom")
-    chosen = which.multiselect("Classes", names, key="class.names")
+    kind = answers.STRATA[found.task]
+    chosen = which.multiselect("Classes" if kind == "Class" else f"{kind}s", names, key="class.names")
     rows = np.isin(found.arrays["label"], [names.index(name) for name in chosen])
     add.button(
         "Add",
         key="class.add",
         width="stretch",
         disabled=not chosen,
-        on_click=lambda: _add(state, found.ids[rows], f"class {', '.join(chosen)}"),
+        on_click=lambda: _add(state, found.ids[rows], f"{kind.lower()} {', '.join(chosen)}"),
     )
 
 
@@ -70,19 +73,24 @@ def _neighbours(state: Studio, found: Original) -> None:
 def _query(state: Studio, found: Original) -> None:
     names, a = found.meta["class_names"], found.arrays
     left, right = st.columns(2)
-    label = left.multiselect("Class", names, key="query.label")
-    predicted = right.multiselect("Predicted class", names, key="query.predicted")
-    outcome = left.selectbox("Outcome", ["any", "correct", "wrong"], key="query.outcome")
-    order = right.selectbox("Order", ["highest loss", "lowest loss", "lowest confidence", "highest confidence"], key="query.order")
-    low, high = left.slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.01, key="query.confidence")
+    label, predicted, outcome, orders, sure = left.multiselect(answers.STRATA[found.task], names, key="query.label"), [], "any", [], True
+    if found.task == "classes":
+        predicted = right.multiselect("Predicted class", names, key="query.predicted")
+        orders = ["lowest confidence", "highest confidence"]
+    if found.right is not None:
+        outcome = left.selectbox("Outcome", ["any", "correct", "wrong"], key="query.outcome")
+    order = right.selectbox("Order", ["highest loss", "lowest loss", *orders], key="query.order")
+    if found.task == "classes":
+        low, high = left.slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.01, key="query.confidence")
+        sure = (a["confidence"] >= low) & (a["confidence"] <= high + 1e-6)
     most = right.number_input("At most", 1, len(found.ids), 50, key="query.most")
     least_loss = st.number_input("Loss of at least", 0.0, None, 0.0, key="query.loss", format="%.3f")
-    keep = ~np.isin(found.ids, state.gone) & (a["confidence"] >= low) & (a["confidence"] <= high + 1e-6) & (a["loss"] >= least_loss)
+    keep = ~np.isin(found.ids, state.gone) & sure & (a["loss"] >= least_loss)
     for wanted, column in ((label, "label"), (predicted, "predicted")):
         if wanted:
             keep &= np.isin(a[column], [names.index(name) for name in wanted])
     if outcome != "any":
-        keep &= (a["label"] == a["predicted"]) == (outcome == "correct")
+        keep &= found.right == (outcome == "correct")
     direction, column = order.split()
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(a[column][rows] * (-1 if direction == "highest" else 1), kind="stable")][:most]
@@ -198,10 +206,11 @@ def told() -> None:
 
 
 def table(found: Original, ids: tuple[int, ...], provenance: tuple[str, ...]) -> pd.DataFrame:
-    """The chosen instances as a table: id, label, prediction, loss, confidence, how chosen."""
+    """The chosen instances as a table: id, label, prediction, loss, confidence (of a class), how chosen."""
     rows = [found.row_of[i] for i in ids]
-    names, a = np.array(found.meta["class_names"]), found.arrays
+    a = found.arrays
+    sure = {"confidence": a["confidence"][rows]} if found.task == "classes" else {}
     return pd.DataFrame({
-        "id": ids, "label": names[a["label"][rows]], "predicted": names[a["predicted"][rows]],
-        "loss": a["loss"][rows], "confidence": a["confidence"][rows], "how": provenance,
+        "id": ids, "label": answers.words(found, "target", rows), "predicted": answers.words(found, "answer", rows),
+        "loss": a["loss"][rows], **sure, "how": provenance,
     })  # fmt: skip

@@ -33,7 +33,7 @@ def form(state: Studio, found: Original) -> None:
     """Method, parameters, seeds and the button; starts from what the run on screen was asked to do."""
     _start(state)
     aim = st.segmented_control("The points shall be", list(AIMS), default="undo", format_func=AIMS.get, key="aim", required=True, help=AIM)
-    known = methods.suited(found.spec.model)
+    known = methods.suited(found.spec.model, found.task)
     last = run_spec(state.run)
     at = f".{state.run}" if last else ""
     name = st.selectbox(
@@ -108,6 +108,8 @@ def _submit(state: Studio, found: Original, method: str, params: dict, seed: int
 
 
 def _warnings(state: Studio, found: Original) -> None:
+    if found.task != "classes":
+        return
     inside = np.isin(found.ids, (*state.forget.ids, *state.gone))
     labels = found.arrays["label"]
     gone = [found.meta["class_names"][c] for c in np.unique(labels[inside]) if not (labels[~inside] == c).any()]

@@ -15,6 +15,10 @@ from unlearn_core.params import Param
 
 SHARES = {"train": 0.65, "tuning": 0.06, "heldout": 0.06, "test": 0.15, "population": 0.08}
 
+TASKS = ("classes", "labels", "number")  # one class of several; any number of labels at once; one number
+# Why what needs one class for each instance is missing for the other tasks; the end of a sentence.
+ANSWERS = {"labels": "an instance may have several labels at once", "number": "the answer is a number"}
+
 WIDE = 40  # columns; of a wider table only what is not 0 is worth reading
 
 SPLIT_SEED = Param("split_seed", "int", 0, "Seed that draws the splits.", 0, 2**31 - 1, advanced=True)
@@ -65,6 +69,20 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Number:
+    """What a model answers where the answer is a number: value = centre + spread · what it learns, in `unit`."""
+
+    name: str
+    unit: str
+    centre: float
+    spread: float
+
+    def own(self, values: np.ndarray) -> np.ndarray:
+        """Values as a model learns them, in the number's own unit; float64."""
+        return self.centre + self.spread * np.asarray(values, dtype=np.float64)
+
+
+@dataclass(frozen=True)
 class Trigger:
     """A mark that a backdoor answers to: fixed values at fixed places of the flattened input. at: [m] int64; values: [m]; target: class.
 
@@ -106,7 +124,9 @@ class Dataset:
     inputs: what is kept in memory. [N, d] float32 for points and tables; [N, channels, height, width] for images, float32 in 0..1, or
     uint8 in 0..255 where the set is large (`values` gives both as float32 in 0..1); [N, length] int32 token ids for texts, 0 behind the
     last word, all below `vocabulary`.
-    labels: [N] int64 as the model sees them. planted: training ids of known truth, such as "mislabelled"; planting: how they came about.
+    labels: [N] int64 as the model sees them; where there are targets, what the model does not see but the splits and the map's colours go by.
+    targets: what is learned instead, if not one class: [N, L] bool, which of the labels `target_names` hold (task "labels"), or [N, 1] float32
+    in spreads from a centre, both in `number` (task "number"). planted: training ids of known truth, such as "mislabelled"; planting: how they came about.
     categories: for each column of a table the names of its categories; the column then holds 0.0, 1.0 … as codes. Empty for numbers.
     texts: what a person reads of each instance, where that is not its inputs. groups: protected attributes. notes: what was done to
     the data on the way here, in plain words.
@@ -127,9 +147,17 @@ class Dataset:
     groups: dict[str, Group] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     planting: Planting | None = None
+    targets: np.ndarray | None = None
+    target_names: tuple[str, ...] = ()
+    number: Number | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def task(self) -> str:
+        """One of TASKS."""
+        return task_of(self.targets)
 
     @property
     def blends(self) -> bool:
@@ -154,12 +182,22 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """Hash of the contents that determine a result: inputs, labels and splits."""
+        """Hash of the contents that determine a result: inputs, labels, splits and targets."""
         digest = hashlib.sha256()
-        for array in (self.inputs, self.labels, *(ids for _, ids in self.splits.items())):
+        for array in (
+            self.inputs,
+            self.labels,
+            *(ids for _, ids in self.splits.items()),
+            *(() if self.targets is None else (self.targets,)),
+        ):
             digest.update(str((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
+
+
+def task_of(targets: np.ndarray | None) -> str:
+    """What a model learns, one of TASKS, from `Dataset.targets`."""
+    return "classes" if targets is None else "labels" if targets.dtype == bool else "number"
 
 
 def in_units(inputs: np.ndarray) -> np.ndarray:
@@ -182,7 +220,8 @@ class DatasetInfo:
     """Declaration of a dataset. `load(params) -> Dataset` gets every declared parameter, parsed.
 
     files: what `load` needs on this machine; it fetches what is missing (`files.fetch` does so beforehand and reports progress).
-    titled: the title for given parameters, where it hangs on them.
+    titled: the title for given parameters, where it hangs on them. task: of the dataset it loads.
+    model_params: of the default model, where its own defaults do not suit these data.
     """
 
     name: str
@@ -198,3 +237,5 @@ class DatasetInfo:
     version: int = 1
     files: tuple[File, ...] = ()
     titled: Callable[[dict[str, Any]], str] | None = None
+    task: str = "classes"
+    model_params: dict[str, Any] = field(default_factory=dict)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 
-from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject
+from unlearn_core.data.base import ANSWERS
+from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing
 from unlearn_core.registry import discover
+
+EVERYTHING = "all"  # the group of measures that say of a task why they have no meaning for it
 
 
 def registry() -> dict[str, Evidence]:
@@ -29,6 +32,15 @@ def bounds(measure: Measure) -> tuple[float, float] | None:
 
 
 def compute(name: str, subject: Subject) -> Findings:
-    """Run one evidence module on the models that exist so far."""
+    """Run one evidence module on the models that exist so far. What needs a class says so where there is none."""
     module = importlib.import_module(f"{__name__}.{name}")
-    return module.compute(replace(subject, retrained=subject.retrained[: module.EVIDENCE.most]))
+    declared, subject = module.EVIDENCE, replace(subject, retrained=subject.retrained[: module.EVIDENCE.most])
+    if subject.task == "classes":
+        return module.compute(subject)
+    there = [definition for definition in declared.definitions if subject.task in definition.tasks]
+    found = module.compute(subject) if there else Findings()
+    lacking = [d for d in declared.definitions if d not in there and "classes" in d.tasks] if declared.applies(subject) else []
+    return Findings(
+        [*found.measures, *(missing(d.id, EVERYTHING, f"needs {d.needs}, and here {ANSWERS[subject.task]}") for d in lacking)],
+        found.views,
+    )

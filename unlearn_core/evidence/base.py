@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from unlearn_core.data.base import Group, Planting, Splits
+from unlearn_core.data.base import Group, Number, Planting, Splits, task_of
 from unlearn_core.models.outputs import Outputs
 from unlearn_core.models.pool import Shadows
 
@@ -25,6 +25,8 @@ class Definition:
     text: one or two plain sentences. unit: "share", "nats", "bits", "margin", "similarity", "AUC", "s" …
     verdict: whether lying inside the retrained interval is a meaningful question for this family.
     source: paper and equation, or "" for elementary statistics.
+    tasks: of `data.base.TASKS`, those that it has a meaning for. needs: what it lacks in the others, for the row of a measure of classes
+    there, which says why it is missing.
     """
 
     id: str
@@ -33,6 +35,8 @@ class Definition:
     unit: str
     verdict: bool = True
     source: str = ""
+    tasks: tuple[str, ...] = ("classes",)
+    needs: str = "one class for each instance"
 
     @property
     def range(self) -> tuple[float, float]:
@@ -46,6 +50,8 @@ class Definition:
             "epochs": (0.0, math.inf),
             "ratio": (0.0, math.inf),
             "correlation": (-1.0, 1.0),
+            "R²": (-math.inf, 1.0),
+            "own unit": (0.0, math.inf),
         }.get(self.unit, (-math.inf, math.inf))
 
 
@@ -167,6 +173,14 @@ class Subject:
     planting: Planting | None = None
     groups: dict[str, Group] = field(default_factory=dict)  # protected attributes
     memo: dict = field(default_factory=dict)  # values already computed, kept while retrained models arrive
+    targets: np.ndarray | None = None  # as Dataset.targets; labels are then no classes
+    target_names: tuple[str, ...] = ()
+    number: Number | None = None
+
+    @property
+    def task(self) -> str:
+        """One of data.base.TASKS."""
+        return task_of(self.targets)
 
     @property
     def retain(self) -> np.ndarray:
@@ -202,6 +216,7 @@ class Evidence:
     """Declaration of an evidence module, in the file that also holds `compute(subject) -> Findings`.
 
     most: how many retrained models it looks at, where each costs time and a few give the spread; all of them if None.
+    applies: whether it has anything to say of these data at all, whatever their task.
     """
 
     name: str
@@ -210,6 +225,7 @@ class Evidence:
     order: int
     definitions: tuple[Definition, ...]
     most: int | None = None
+    applies: Callable[[Subject], bool] = lambda subject: True
 
 
 def awaited(subject: Subject) -> str | None:

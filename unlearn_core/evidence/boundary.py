@@ -11,6 +11,7 @@ from unlearn_core.evidence.across import stacked
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing, per_model, to_retrained
 from unlearn_core.evidence.logits import diverged, divergence, margins, predictions
 from unlearn_core.evidence.nearest import closest, neighbours
+from unlearn_core.evidence.other_tasks import numbers
 from unlearn_core.evidence.overview import overview
 from unlearn_core.evidence.regions import region_change, region_view
 from unlearn_core.evidence.slices import check_blends, choose_triplet, plane_agreement, slice_views
@@ -35,6 +36,8 @@ EVIDENCE = Evidence(
             "Share of a group's instances whose predicted label differs from the original model's. Retraining changes some "
             "as well. Neighbours are the ten retained instances nearest to each forgotten one.",
             "share",
+            tasks=("classes", "labels"),
+            needs="answers that are the same or not",
         ),
         Definition(
             "boundary.agreement",
@@ -42,6 +45,8 @@ EVIDENCE = Evidence(
             "Share of instances to which the model and a retrained model give the same label, averaged over the retrained models. "
             "Two retrained models do not agree fully either: that is the level to reach.",
             "share",
+            tasks=("classes", "labels"),
+            needs="answers that are the same or not",
         ),
         Definition(
             "boundary.js",
@@ -50,6 +55,16 @@ EVIDENCE = Evidence(
             "0 for equal, 1 for no overlap (Jensen–Shannon divergence). Two retrained models differ as well: that is the level to reach.",
             "bits",
             source="Lin, Divergence measures based on the Shannon entropy, IEEE Trans. Inf. Theory 37 (1991)",
+            tasks=("classes", "labels"),
+            needs="probabilities",
+        ),
+        Definition(
+            "boundary.apart",
+            "Distance from retraining",
+            "How far the answered number lies from a retrained model's, averaged over instances and retrained models, in the number's own unit. "
+            "Two retrained models differ as well: that is the level to reach.",
+            "own unit",
+            tasks=("number",),
         ),
         Definition(
             "boundary.region_change",
@@ -98,8 +113,10 @@ EVIDENCE = Evidence(
 def compute(subject: Subject) -> Findings:
     """Margins and flips at once; agreement, divergence and intervals as retrained models arrive."""
     groups = {"forget": subject.forget, "neighbours": neighbours(subject), "retain": subject.retain, "test": subject.splits.test}
-    findings = Findings(views={"margins": margin_view(subject)})
-    for family, measure in (("margin", margin), ("flips", flips), ("agreement", agreement), ("js", js)):
+    known = {"margin": margin, "flips": flips, "agreement": agreement, "js": js, "apart": apart}
+    families = {"classes": ("margin", "flips", "agreement", "js"), "labels": ("flips", "agreement", "js"), "number": ("apart",)}
+    findings = Findings(views={"margins": margin_view(subject)} if subject.task == "classes" else {})
+    for family, measure in ((name, known[name]) for name in families[subject.task]):
         for group, ids in groups.items():
             if group == "neighbours" and family != "flips":
                 continue
@@ -107,6 +124,8 @@ def compute(subject: Subject) -> Findings:
             findings.measures.append(
                 measure(subject, group, ids) if there else missing(f"boundary.{family}", group, "there are no such instances")
             )
+    if subject.task != "classes":
+        return _doubted(subject, findings)
     if subject.modality == "points":
         findings.views["regions"] = region_view(subject)
         findings.measures += region_change(subject, findings.views["regions"])
@@ -114,6 +133,11 @@ def compute(subject: Subject) -> Findings:
     measures, view = overview(subject)
     findings.measures += measures
     findings.views |= {"overview": view} if view else {}
+    return _doubted(subject, findings)
+
+
+def _doubted(subject: Subject, findings: Findings) -> Findings:
+    """The findings, marked where the unlearned model diverged."""
     if subject.unlearned is not None and diverged(subject, "unlearned"):
         reason = "the unlearned model gives values that are no numbers; they count as 0"
         findings.measures = [replace(m, reliability="weak", reason=reason) for m in findings.measures]
@@ -163,6 +187,12 @@ def agreement(subject: Subject, group: str, ids: np.ndarray) -> Measure:
 def js(subject: Subject, group: str, ids: np.ndarray) -> Measure:
     """Mean Jensen–Shannon divergence to the retrained models in bits."""
     return to_retrained(subject, "boundary.js", group, lambda a, b: divergence(subject, a, b)[ids].mean(), n=len(ids))
+
+
+def apart(subject: Subject, group: str, ids: np.ndarray) -> Measure:
+    """Mean absolute difference to the retrained models' numbers, in their own unit."""
+    pair = lambda a, b: np.abs(numbers(subject, a) - numbers(subject, b))[ids].mean()  # noqa: E731
+    return to_retrained(subject, "boundary.apart", group, pair, n=len(ids))
 
 
 def margin_view(subject: Subject) -> dict[str, np.ndarray]:

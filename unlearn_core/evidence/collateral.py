@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.evidence.across import PROBE, probe, stacked
-from unlearn_core.evidence.attacks import logit_scaled_confidence
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, awaited, missing, per_model, retrained_band
+from unlearn_core.evidence.logits import membership_of, right
 from unlearn_core.evidence.nearest import neighbours
 from unlearn_core.evidence.readable import explained, readable
 from unlearn_core.evidence.similarity import directions
@@ -29,6 +30,17 @@ EVIDENCE = Evidence(
             "forgotten one; far are all others of the farther half. An average can hide single instances that lost a lot.",
             "logits",
             source="logit-scaled confidence of Carlini et al., arXiv:2112.03570, section V-C",
+            tasks=("classes", "labels"),
+            needs="a confidence in the given answer",
+        ),
+        Definition(
+            "collateral.error",
+            "Loss on retained instances",
+            "How much higher the loss of retained instances, half the squared error in spreads of the training numbers, is than in retrained "
+            "models, on average: 0 is as after retraining, above 0 is damage. Neighbours are the ten retained instances nearest to each "
+            "forgotten one; far are all others of the farther half.",
+            "loss",
+            tasks=("number",),
         ),
         Definition(
             "collateral.slope",
@@ -37,6 +49,7 @@ EVIDENCE = Evidence(
             "near the forgotten instances, above 0 far from them, about 0 everywhere alike. It says where, not how much.",
             "correlation",
             source="Spearman 1904",
+            tasks=TASKS,
         ),
         Definition(
             "collateral.accuracy",
@@ -44,6 +57,8 @@ EVIDENCE = Evidence(
             "Share of the neighbours, the ten retained instances nearest to each forgotten one, that are predicted as labelled. "
             "Retraining loses some of them too.",
             "share",
+            tasks=("classes", "labels"),
+            needs="answers that are right or wrong",
         ),
     ),
 )
@@ -62,7 +77,7 @@ def compute(subject: Subject) -> Findings:
     """
     subject, reason = readable(subject, features=False)
     if not len(subject.retain) or not len(subject.forget):
-        return Findings([missing(d.id, group, NOBODY) for d in EVIDENCE.definitions for group in _GROUPS[d.id]])
+        return Findings([missing(d.id, group, NOBODY) for d in EVIDENCE.definitions if subject.task in d.tasks for group in _GROUPS[d.id]])
     view = watched(subject) | stacked(subject, lambda who: phi(subject, who))
     found = damages(view)
     view |= {f"damage_{who}": values for who, values in found.items() if who != "retrained"}
@@ -71,12 +86,17 @@ def compute(subject: Subject) -> Findings:
         rest = {"reliability": "estimate", "reason": f"from a sample of {len(view['ids']):,} retained instances"}
     far = view["drawn"] & ~view["near"] & (view["distance"] >= np.median(view["distance"][view["drawn"]]))
     measures = [damage(subject, group, found, rows, **rest) for group, rows in (("neighbours", view["near"]), ("far", far))]
-    measures += [slope(subject, found, view, **rest), accuracy(subject, view, **rest)]
+    measures += [slope(subject, found, view, **rest), *([accuracy(subject, view, **rest)] if subject.task != "number" else [])]
     views = {"damage": view} | ({"damage_curve": curve(found, view)} if found else {})
     return explained(Findings(measures, views), subject, reason)
 
 
-_GROUPS = {"collateral.damage": ("neighbours", "far"), "collateral.slope": ("retain",), "collateral.accuracy": ("neighbours",)}
+_GROUPS = {
+    "collateral.damage": ("neighbours", "far"),
+    "collateral.error": ("neighbours", "far"),
+    "collateral.slope": ("retain",),
+    "collateral.accuracy": ("neighbours",),
+}
 
 
 def watched(subject: Subject) -> dict[str, np.ndarray]:
@@ -110,9 +130,9 @@ def watched(subject: Subject) -> dict[str, np.ndarray]:
 
 
 def phi(subject: Subject, who: str) -> np.ndarray:
-    """Logit-scaled confidence of the watched instances, [n], computed once."""
+    """`membership` of the watched instances, [n], computed once: for classes the logit-scaled confidence φ."""
     ids = watched(subject)["ids"]
-    return subject.once(("collateral.phi", who), lambda: logit_scaled_confidence(subject.outputs(who).logits[ids], subject.labels[ids]))
+    return subject.once(("collateral.phi", who), lambda: membership_of(subject, who, ids))
 
 
 def damages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -132,7 +152,14 @@ def damages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def damage(subject: Subject, group: str, found: dict[str, np.ndarray], rows: np.ndarray, **rest) -> Measure:
     """Mean damage of the watched instances in `rows` [n] bool."""
     return _beside(
-        subject, "collateral.damage", group, lambda values: float(values[rows].mean()), found, int(rows.sum()), _widen_mean, **rest
+        subject,
+        "collateral.error" if subject.task == "number" else "collateral.damage",
+        group,
+        lambda values: float(values[rows].mean()),
+        found,
+        int(rows.sum()),
+        _widen_mean,
+        **rest,
     )
 
 
@@ -148,9 +175,9 @@ def slope(subject: Subject, found: dict[str, np.ndarray], view: dict[str, np.nda
 
 def accuracy(subject: Subject, view: dict[str, np.ndarray], **rest) -> Measure:
     """Share of the neighbours that are predicted as labelled."""
-    ids, labels = view["ids"][view["near"]], view["label"][view["near"]]
-    right = lambda who: (subject.outputs(who).logits[ids].argmax(axis=1) == labels).mean()  # noqa: E731
-    return per_model(subject, "collateral.accuracy", "neighbours", right, n=len(ids), resolution=1 / len(ids), **rest)
+    ids = view["ids"][view["near"]]
+    share = lambda who: right(subject, who)[ids].mean()  # noqa: E731
+    return per_model(subject, "collateral.accuracy", "neighbours", share, n=len(ids), resolution=1 / len(ids), **rest)
 
 
 def curve(found: dict[str, np.ndarray], view: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

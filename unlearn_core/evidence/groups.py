@@ -18,6 +18,7 @@ EVIDENCE = Evidence(
     title="Groups",
     version=1,
     order=85,
+    applies=lambda subject: bool(subject.groups),
     definitions=(
         Definition(
             "groups.parity",

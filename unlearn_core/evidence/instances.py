@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from unlearn_core.evidence import verdicts
-from unlearn_core.evidence.attacks import logit_scaled_confidence
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, awaited, missing, per_model, retrained_band
+from unlearn_core.evidence.logits import membership_of, right
 from unlearn_core.evidence.readable import readable
 
 ENOUGH = 5  # retrained models: each one's own verdict needs four others
@@ -33,6 +33,8 @@ EVIDENCE = Evidence(
             "share",
             verdict=False,
             source="Carlini et al., arXiv:2112.03570 (per-example test), with exact retrains in place of shadow models",
+            tasks=("classes", "labels"),
+            needs="a confidence in the given answer",
         ),
         Definition(
             "instances.over_forgotten",
@@ -42,6 +44,8 @@ EVIDENCE = Evidence(
             "share",
             verdict=False,
             source="Carlini et al., arXiv:2112.03570 (per-example test), with exact retrains in place of shadow models",
+            tasks=("classes", "labels"),
+            needs="a confidence in the given answer",
         ),
         Definition(
             "instances.uniformity",
@@ -51,6 +55,8 @@ EVIDENCE = Evidence(
             "up to some level and that level: 0 = as even as exact retraining gives on average over many models.",
             "share",
             source="Kolmogorov–Smirnov distance",
+            tasks=("classes", "labels"),
+            needs="a confidence in the given answer",
         ),
         Definition(
             "instances.misclassified",
@@ -60,6 +66,8 @@ EVIDENCE = Evidence(
             "share",
             verdict=False,
             source="elementary",
+            tasks=("classes", "labels"),
+            needs="answers that are right or wrong",
         ),
     ),
 )
@@ -151,14 +159,14 @@ def _misclassified(subject: Subject, reason: str | None) -> Measure:
     rows, n = subject.forget, len(subject.forget)
 
     def wrong(who: str) -> float:
-        return (subject.outputs(who).logits[rows].argmax(axis=1) != subject.labels[rows]).mean()
+        return (~right(subject, who)[rows]).mean()
 
     return per_model(subject, "instances.misclassified", "forget", wrong, n=n, resolution=1 / n, reason=reason)
 
 
 def _phi(subject: Subject, who: str) -> np.ndarray:
     rows = subject.forget
-    return subject.once(("instances.phi", who), lambda: logit_scaled_confidence(subject.outputs(who).logits[rows], subject.labels[rows]))
+    return subject.once(("instances.phi", who), lambda: membership_of(subject, who, rows))
 
 
 def _measure(

@@ -16,6 +16,7 @@ EVIDENCE = Evidence(
     title="Planted",
     version=1,
     order=80,
+    applies=lambda subject: subject.planting is not None,
     definitions=(
         Definition(
             "planted.attack",

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.evidence.across import share_interval, stacked
 from unlearn_core.evidence.attacks import confidence_of
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing, per_model
-from unlearn_core.evidence.logits import predictions
+from unlearn_core.evidence.logits import right
 from unlearn_core.evidence.nearest import neighbours
 from unlearn_core.evidence.population_attacks import (
     SVC_LEAST,
@@ -56,6 +57,8 @@ EVIDENCE = Evidence(
             "the answers and is the zero line: an attack that does no better has learned nothing from confidences.",
             "accuracy",
             source="Yeom et al., arXiv:1709.01604; interval: Newcombe 1998, method 10",
+            tasks=("classes", "labels"),
+            needs="answers that are right or wrong",
         ),
         Definition(
             "population.class_threshold",
@@ -74,6 +77,8 @@ EVIDENCE = Evidence(
             f"itself is right in less than {SVC_LEAST:.0%} of cases, this share means nothing and there is no verdict.",
             "share",
             source="Jia et al., arXiv:2304.04934; Fan et al., arXiv:2310.12508",
+            tasks=("classes", "labels"),
+            needs="a confidence in the given answer",
         ),
         Definition(
             "population.exposure_shift",
@@ -83,6 +88,7 @@ EVIDENCE = Evidence(
             "next: compare with the original and with retraining.",
             "AUC",
             source="Carlini et al., The privacy onion effect, arXiv:2206.10469; interval: DeLong et al. 1988",
+            tasks=TASKS,
         ),
     ),
 )
@@ -93,14 +99,20 @@ def compute(subject: Subject) -> Findings:
     subject, reason = readable(subject, features=False)
     forget, test = np.sort(subject.forget), subject.splits.test
     doubt = f"{WEAK}; {SAME_AS_CONFIDENCE}" if len(subject.class_names) == 2 else WEAK
+    exposed = separation(subject, "population.exposure_shift", "neighbours", neighbours(subject), test)
+    if subject.task == "number":
+        return explained(Findings([exposed]), subject, reason)
     svc, view = efficacy(subject, forget, test)
+    gap = guessed(subject, "population.gap", forget, test, right)
+    if subject.task == "labels":
+        return explained(Findings([gap, svc, exposed], view), subject, reason)
     measures = [
         separation(subject, "population.entropy", "forget", forget, test, entropy),
         separation(subject, "population.modified_entropy", "forget", forget, test, modified_entropy, reason=doubt),
-        guessed(subject, "population.gap", forget, test, lambda subject, who: predictions(subject, who) == subject.labels),
+        gap,
         by_class(subject, forget, test),
         svc,
-        separation(subject, "population.exposure_shift", "neighbours", neighbours(subject), test),
+        exposed,
     ]
     return explained(Findings(measures, view), subject, reason)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.evidence.across import probe, share_interval, stacked
 from unlearn_core.evidence.attacks import (
     auc,
@@ -17,7 +18,6 @@ from unlearn_core.evidence.attacks import (
     false_alarms,
     logistic_attack,
     logistic_chance,
-    logit_scaled_confidence,
     loss_of,
     roc,
     too_few,
@@ -25,6 +25,7 @@ from unlearn_core.evidence.attacks import (
     tpr_at_fpr,
 )
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, missing, per_model
+from unlearn_core.evidence.logits import losses, membership_of
 from unlearn_core.evidence.population_attacks import tie_factor
 from unlearn_core.evidence.readable import explained, readable
 
@@ -47,6 +48,7 @@ EVIDENCE = Evidence(
             "hand-picked ones, such as hard or mislabelled cases.",
             "AUC",
             source="Yeom et al., arXiv:1709.01604 (loss threshold); interval: DeLong et al. 1988",
+            tasks=TASKS,
         ),
         Definition(
             "privacy.lr_attack",
@@ -56,6 +58,7 @@ EVIDENCE = Evidence(
             "The ideal is what retraining gives, not 0.5.",
             "accuracy",
             source="simple_mia of the NeurIPS 2023 unlearning starting kit; classes matched as in SCRUB, arXiv:2302.09880",
+            tasks=TASKS,
         ),
         Definition(
             "privacy.tpr_at_1pct_fpr",
@@ -64,6 +67,7 @@ EVIDENCE = Evidence(
             "test instances. Chance is 1 %; the ideal is what retraining gives.",
             "share",
             source="Carlini et al., arXiv:2112.03570",
+            tasks=TASKS,
         ),
         Definition(
             "privacy.exposure_shift",
@@ -72,6 +76,7 @@ EVIDENCE = Evidence(
             "instances can expose others more than before: compare with the original and with retraining.",
             "AUC",
             source="Carlini et al., The privacy onion effect, arXiv:2206.10469",
+            tasks=TASKS,
         ),
     ),
 )
@@ -96,8 +101,8 @@ def compute(subject: Subject, match_classes: bool = True) -> Findings:
 
 
 def scores(subject: Subject, who: str) -> np.ndarray:
-    """Logit-scaled confidence φ of every instance of the dataset, [N], computed once a model."""
-    return subject.once(("privacy.scores", who), lambda: logit_scaled_confidence(subject.outputs(who).logits, subject.labels))
+    """`membership` of every instance of the dataset, [N], computed once a model: for classes the logit-scaled confidence φ."""
+    return subject.once(("privacy.scores", who), lambda: membership_of(subject, who))
 
 
 def separation(
@@ -176,7 +181,7 @@ def lr_attack(subject: Subject, members: np.ndarray, others: np.ndarray, match_c
         return missing(id, group, f"needs {LEAST} {side}, there are {n}", len(members)), {}
 
     def splits(who: str) -> np.ndarray:
-        loss = loss_of(scores(subject, who))
+        loss = loss_of(scores(subject, who)) if subject.task == "classes" else losses(subject, who)
         return subject.once(("privacy.lr_attack.splits", who, match_classes), lambda: logistic_attack(loss[members], loss[others]))
 
     resolution = 1 / (10 * math.ceil(0.2 * n))  # one tested instance of one of ten splits
@@ -201,7 +206,7 @@ def histograms(subject: Subject, groups: dict[str, np.ndarray]) -> dict[str, dic
         phi[f"{group}.ids"] = p[f"{group}.ids"] = ids
         for who, values in stacked(subject, lambda who, ids=ids: scores(subject, who)[ids]).items():
             phi[f"{group}.{who}"], p[f"{group}.{who}"] = values, confidence_of(values)
-    return {"scores": phi, "confidence": p}
+    return {"scores": phi} | ({"confidence": p} if subject.task != "number" else {})
 
 
 def curves(subject: Subject, members: np.ndarray, others: np.ndarray) -> dict[str, dict[str, np.ndarray]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.evidence.across import PROBE
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Subject, awaited, missing, retrained_band
 from unlearn_core.evidence.readable import DIVERGED, REFERENCES_DIVERGED
@@ -28,6 +29,7 @@ EVIDENCE = Evidence(
             "Fewer epochs than retrained models need means that something of the instances is still in the weights.",
             "epochs",
             source="relearn time of Golatkar et al., arXiv:1911.04933; compare the anamnesis index of Chundawat et al., arXiv:2201.05629",
+            tasks=TASKS,
         ),
         Definition(
             "relearning.area",
@@ -37,6 +39,7 @@ EVIDENCE = Evidence(
             f"threshold; differences below {LEAST} nats count as none.",
             "nats",
             source="relearn curves of Golatkar et al., arXiv:1911.04933",
+            tasks=TASKS,
         ),
     ),
 )
@@ -75,7 +78,10 @@ def compute(subject: Subject) -> Findings:
         epochs(finite, target, n, said),
         _measure("relearning.area", {who: float(losses.mean()) for who, (losses, _) in finite.items()}, n, said, resolution=LEAST),
     ]
-    views = {f"relearn_{name}": _view(finite, retrained, row) for row, name in enumerate(("loss", "accuracy"))}
+    views = {
+        f"relearn_{name}": _view(finite, retrained, row)
+        for row, name in enumerate(("loss",) if subject.task == "number" else ("loss", "accuracy"))
+    }
     views["relearn_loss"] |= {} if target is None else {"target": np.array(target)}
     return Findings(measures, views)
 

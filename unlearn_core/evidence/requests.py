@@ -6,13 +6,14 @@ import numpy as np
 
 from unlearn_core.evidence.across import retrained_names, seed_band
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Subject, per_model, to_retrained
-from unlearn_core.evidence.logits import divergence, js_divergence, log_probabilities, log_softmax, predictions
+from unlearn_core.evidence.logits import divergence, js_divergence, log_probabilities, log_softmax, right
 
 EVIDENCE = Evidence(
     name="requests",
     title="Requests",
     version=1,
     order=90,
+    applies=lambda subject: len(subject.requests) > 1,
     most=8,
     definitions=(
         Definition(
@@ -22,12 +23,16 @@ EVIDENCE = Evidence(
             "(Jensen–Shannon divergence). A request whose divergence grew again after it was answered came back with a later one.",
             "bits",
             source="Lin 1991",
+            tasks=("classes", "labels"),
+            needs="probabilities",
         ),
         Definition(
             "requests.accuracy",
             "Accuracy, request by request",
             "Share of the instances of each request that are predicted as labelled. The ideal is what models trained without them reach.",
             "share",
+            tasks=("classes", "labels"),
+            needs="answers that are right or wrong",
         ),
         Definition(
             "requests.drift",
@@ -37,6 +42,8 @@ EVIDENCE = Evidence(
             "bits",
             verdict=False,
             source="Lin 1991",
+            tasks=("classes", "labels"),
+            needs="probabilities",
         ),
     ),
 )
@@ -49,14 +56,14 @@ def compute(subject: Subject) -> Findings:
     measures = []
     for place, ids in enumerate(subject.requests, 1):
         group, n = f"request:{place}", len(ids)
-        right = lambda who, ids=ids: (predictions(subject, who) == subject.labels)[ids].mean()  # noqa: E731
+        share = lambda who, ids=ids: right(subject, who)[ids].mean()  # noqa: E731
         measures.append(to_retrained(subject, "requests.js", group, lambda a, b, ids=ids: divergence(subject, a, b)[ids].mean(), n=n))
-        measures.append(per_model(subject, "requests.accuracy", group, right, n=n, resolution=1 / n))
+        measures.append(per_model(subject, "requests.accuracy", group, share, n=n, resolution=1 / n))
     retain = subject.retain
     apart = lambda a, b: divergence(subject, a, b)[retain].mean()  # noqa: E731
     from_original = lambda who: 0.0 if who == "original" else apart("original", who)  # noqa: E731
     measures.append(per_model(subject, "requests.drift", "retain", from_original, null=seed_band(subject, apart), n=len(retain)))
-    return Findings(measures, {"requests": trajectory(subject)} if subject.unlearned is not None else {})
+    return Findings(measures, {"requests": trajectory(subject)} if subject.unlearned is not None and subject.task == "classes" else {})
 
 
 def trajectory(subject: Subject) -> dict[str, np.ndarray]:
@@ -69,19 +76,19 @@ def trajectory(subject: Subject) -> dict[str, np.ndarray]:
     after.append(log_probabilities(subject, "unlearned"))
     others = [log_probabilities(subject, who) for who in retrained_names(subject)]
     groups, retain, test = subject.requests, subject.retain, subject.splits.test
-    right = lambda log_p, ids: float((log_p[ids].argmax(axis=1) == subject.labels[ids]).mean())  # noqa: E731
+    answered = lambda log_p, ids: float((log_p[ids].argmax(axis=1) == subject.labels[ids]).mean())  # noqa: E731
     apart = lambda a, b, ids: float(js_divergence(a[ids], b[ids]).mean())  # noqa: E731
     view = {
         "step": np.arange(len(after)),
         "size": np.array([len(ids) for ids in groups]),
         "seconds": np.array([*subject.settings.get("spent", []), subject.seconds.get("method", np.nan)]),
-        "accuracy": np.array([[right(log_p, ids) for log_p in after] for ids in groups]),
+        "accuracy": np.array([[answered(log_p, ids) for log_p in after] for ids in groups]),
         "drift": np.array([apart(after[0], log_p, retain) for log_p in after]),
-        "retain": np.array([right(log_p, retain) for log_p in after]),
-        "test": np.array([right(log_p, test) for log_p in after]) if len(test) else np.full(len(after), np.nan),
-        "retrained_accuracy": np.array([[right(log_p, ids) for ids in groups] for log_p in others]).reshape(-1, len(groups)),
-        "retrained_retain": np.array([right(log_p, retain) for log_p in others]),
-        "retrained_test": np.array([right(log_p, test) for log_p in others] if len(test) else []),
+        "retain": np.array([answered(log_p, retain) for log_p in after]),
+        "test": np.array([answered(log_p, test) for log_p in after]) if len(test) else np.full(len(after), np.nan),
+        "retrained_accuracy": np.array([[answered(log_p, ids) for ids in groups] for log_p in others]).reshape(-1, len(groups)),
+        "retrained_retain": np.array([answered(log_p, retain) for log_p in others]),
+        "retrained_test": np.array([answered(log_p, test) for log_p in others] if len(test) else []),
     }
     if others:
         view["js"] = np.array([[np.mean([apart(log_p, other, ids) for other in others]) for log_p in after] for ids in groups])

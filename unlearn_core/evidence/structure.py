@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.evidence.across import probe, retrained_pairs, seed_band, stacked
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Subject, missing, per_model, to_retrained
 from unlearn_core.evidence.neighbourhoods import NEIGHBOURS, neighbours
@@ -29,6 +30,7 @@ EVIDENCE = Evidence(
             "similarity",
             verdict=False,
             source="Klabunde et al., arXiv:2305.06329 (Jaccard similarity of cosine neighbours)",
+            tasks=TASKS,
         ),
         Definition(
             "structure.knn_overlap_to_retrained",
@@ -37,6 +39,7 @@ EVIDENCE = Evidence(
             "forgotten instances. The ideal is what two retrained models share with each other, which is well below 1.",
             "similarity",
             source="Klabunde et al., arXiv:2305.06329 (Jaccard similarity of cosine neighbours)",
+            tasks=TASKS,
         ),
         Definition(
             "structure.residual_similarity",
@@ -46,6 +49,7 @@ EVIDENCE = Evidence(
             "two retrained models share with each other, on the same scale. A short "
             "fine-tuning of the original keeps more of it than a fresh training does.",
             "ratio",
+            tasks=TASKS,
         ),
         Definition(
             "structure.preservation",
@@ -55,6 +59,7 @@ EVIDENCE = Evidence(
             "fine-tuning does.",
             "ratio",
             verdict=False,
+            tasks=TASKS,
         ),
         Definition(
             "structure.relation_drift",
@@ -74,6 +79,7 @@ EVIDENCE = Evidence(
             "similarity",
             verdict=False,
             source="Kornblith et al., arXiv:1905.00414; debiased as in Murphy et al., arXiv:2405.01012",
+            tasks=TASKS,
         ),
         Definition(
             "structure.cka_to_retrained",
@@ -82,6 +88,7 @@ EVIDENCE = Evidence(
             "ones. The ideal is what two retrained models reach with each other.",
             "similarity",
             source="Kornblith et al., arXiv:1905.00414; debiased as in Murphy et al., arXiv:2405.01012",
+            tasks=TASKS,
         ),
         *STAKES,
     ),
@@ -91,7 +98,8 @@ EVIDENCE = Evidence(
 def compute(subject: Subject) -> Findings:
     """Kept neighbours, class relations, stakes and CKA; closeness to retraining follows as retrained models arrive."""
     subject, reason = readable(subject, features=True)
-    parts = [neighbours(subject), stakes(subject), relations(subject), layers(subject)]
+    of_classes = [stakes(subject), relations(subject)] if subject.task == "classes" else []
+    parts = [neighbours(subject), *of_classes, layers(subject)]
     measures = [measure for part in parts for measure in part.measures]
     return explained(Findings(measures, {name: view for part in parts for name, view in part.views.items()}), subject, reason)
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from unlearn_core.data.base import TASKS
+from unlearn_core.evidence import other_tasks
 from unlearn_core.evidence.across import share_interval
 from unlearn_core.evidence.base import Definition, Evidence, Findings, Measure, Retrained, Subject, missing, per_model, retrained_band
-from unlearn_core.evidence.logits import diverged, log_probabilities, predictions
+from unlearn_core.evidence.logits import diverged, log_probabilities, losses, right
 
 BINS = 15
 FEW = 20  # below this, one instance moves a class's accuracy by more than five points
@@ -29,9 +31,11 @@ EVIDENCE = Evidence(
         Definition(
             "utility.loss",
             "Loss",
-            "Mean cross-entropy: how surprised the model is by the given labels, 0 for a sure and right model. "
+            "Mean cross-entropy: how surprised the model is by the given labels, 0 for a sure and right model. Of several labels it is their sum; "
+            "of a number, half the squared error in units of the training numbers' spread. "
             "A forgotten instance whose loss is lower than retraining gives is still remembered; higher is pushed away.",
             "nats",
+            tasks=TASKS,
         ),
         Definition(
             "utility.accuracy_gap",
@@ -41,6 +45,8 @@ EVIDENCE = Evidence(
             "share",
             verdict=False,
             source="Fan et al., SalUn, arXiv:2310.12508 (average gap)",
+            needs="answers that are right or wrong",
+            tasks=("classes", "labels"),
         ),
         Definition(
             "utility.calibration",
@@ -56,6 +62,7 @@ EVIDENCE = Evidence(
             "Seconds that unlearning took, next to training one new model without the forgotten instances. Time that other programs held the processor is not counted.",
             "s",
             verdict=False,
+            tasks=TASKS,
         ),
         Definition(
             "utility.cost",
@@ -63,7 +70,9 @@ EVIDENCE = Evidence(
             "Time of unlearning divided by the time of one retraining. At 1 or above, retraining is the better choice.",
             "ratio",
             verdict=False,
+            tasks=TASKS,
         ),
+        *other_tasks.DEFINITIONS,
     ),
 )
 
@@ -71,16 +80,26 @@ EVIDENCE = Evidence(
 def compute(subject: Subject) -> Findings:
     """Accuracy, loss, calibration, per-class accuracy, gap and cost; all but the gap need no retrained model."""
     groups = {"retain": subject.retain, "forget": subject.forget, "test": subject.splits.test}
+    if subject.task != "classes":
+        measures = [*other_tasks.measures(subject, groups), *(loss(subject, group, ids) for group, ids in groups.items())]
+        measures += [accuracy_gap(subject, groups)] if subject.task == "labels" else []
+        unit = {"number": {"unit": np.array(subject.number.unit)}} if subject.number else {}
+        return Findings([*_doubted(subject, measures), *cost(subject)], unit)
     measures = [accuracy(subject, group, ids) for group, ids in groups.items()]
     measures += [loss(subject, group, ids) for group, ids in groups.items()]
     measures += [accuracy_gap(subject, groups), calibration(subject, groups["test"])]
     classes = {name: np.flatnonzero(subject.labels == c) for c, name in enumerate(subject.class_names)}
     measures += [accuracy(subject, f"test:class:{name}", np.intersect1d(ids, groups["test"])) for name, ids in classes.items()]
-    if subject.unlearned is not None and diverged(subject, "unlearned"):
-        measures = [
-            replace(m, reliability="weak", reason="the unlearned model gives values that are no numbers; they count as 0") for m in measures
-        ]
-    return Findings([*measures, *cost(subject)], {"per_class": per_class(subject, groups)})
+    return Findings([*_doubted(subject, measures), *cost(subject)], {"per_class": per_class(subject, groups)})
+
+
+def _doubted(subject: Subject, measures: list[Measure]) -> list[Measure]:
+    """The measures as they are, or marked where the unlearned model diverged."""
+    if subject.unlearned is None or not diverged(subject, "unlearned"):
+        return measures
+    return [
+        replace(m, reliability="weak", reason="the unlearned model gives values that are no numbers; they count as 0") for m in measures
+    ]
 
 
 def accuracy(subject: Subject, group: str, ids: np.ndarray) -> Measure:
@@ -88,24 +107,22 @@ def accuracy(subject: Subject, group: str, ids: np.ndarray) -> Measure:
     n = len(ids)
     if not n:
         return missing("utility.accuracy", group, "there are no such instances")
-    right = lambda who: int((predictions(subject, who)[ids] == subject.labels[ids]).sum())  # noqa: E731
+    correct = lambda who: int(right(subject, who)[ids].sum())  # noqa: E731
     rest = {}
     if group.startswith("test"):
         few = f"only {n} test instances" if n < FEW else None
         rest = {"reliability": "weak" if few else "estimate"} | ({"reason": few} if few else {})
         if subject.unlearned is not None:
-            rest["ci"] = share_interval(right("unlearned"), n)
-    return per_model(subject, "utility.accuracy", group, lambda who: right(who) / n, n=n, resolution=1 / n, **rest)
+            rest["ci"] = share_interval(correct("unlearned"), n)
+    return per_model(subject, "utility.accuracy", group, lambda who: correct(who) / n, n=n, resolution=1 / n, **rest)
 
 
 def loss(subject: Subject, group: str, ids: np.ndarray) -> Measure:
-    """Mean cross-entropy of `ids` in nats."""
+    """Mean loss of `ids` in nats."""
     if not len(ids):
         return missing("utility.loss", group, "there are no such instances")
     rest = {"reliability": "estimate"} if group == "test" else {}
-    return per_model(
-        subject, "utility.loss", group, lambda who: -log_probabilities(subject, who)[ids, subject.labels[ids]].mean(), n=len(ids), **rest
-    )
+    return per_model(subject, "utility.loss", group, lambda who: losses(subject, who)[ids].mean(), n=len(ids), **rest)
 
 
 def accuracy_gap(subject: Subject, groups: dict[str, np.ndarray]) -> Measure:
@@ -116,7 +133,7 @@ def accuracy_gap(subject: Subject, groups: dict[str, np.ndarray]) -> Measure:
         return missing(
             "utility.accuracy_gap", "mean", "the retrained models are not there yet" if not k else "a group of instances is empty", n
         )
-    share = lambda who: np.array([np.mean(predictions(subject, who)[ids] == subject.labels[ids]) for ids in groups.values()])  # noqa: E731
+    share = lambda who: np.array([np.mean(right(subject, who)[ids]) for ids in groups.values()])  # noqa: E731
     retrained = np.array([share(f"retrained:{i}") for i in range(k)])  # [k, groups]
     gap = lambda who: float(np.abs(share(who) - retrained.mean(axis=0)).mean())  # noqa: E731
     own = [float(np.abs(retrained[i] - np.delete(retrained, i, axis=0).mean(axis=0)).mean()) for i in range(k)] if k > 1 else []
@@ -168,8 +185,7 @@ def per_class(subject: Subject, groups: dict[str, np.ndarray]) -> dict[str, np.n
         n = np.bincount(subject.labels[ids], minlength=count)
         found = {}
         for who in subject.names():
-            right = predictions(subject, who)[ids] == subject.labels[ids]
-            found[who] = np.bincount(subject.labels[ids], right, count) / np.maximum(n, 1)
+            found[who] = np.bincount(subject.labels[ids], right(subject, who)[ids], count) / np.maximum(n, 1)
         retrained = [found.pop(who) for who in list(found) if who.startswith("retrained:")]
         view |= {f"n_{group}": n, f"retrained_{group}": np.array(retrained).reshape(-1, count)}
         view |= {f"{who}_{group}": values for who, values in found.items()}

@@ -33,7 +33,7 @@ GROUPS = {"retain": "retained", "forget": "forgotten", "test": "test", "neighbou
 
 def label(measure: Measure) -> str:
     """The name of a measure's group on an axis, with the number of instances where there is one."""
-    name = GROUPS.get(measure.group) or measure.group.removeprefix("layer:").removeprefix("test:class:")
+    name = GROUPS.get(measure.group) or measure.group.removeprefix("layer:").removeprefix("test:class:").removeprefix("test:label:")
     return f"{name}<br>n = {measure.n:,}" if measure.n else name
 
 

@@ -15,9 +15,9 @@ def registry() -> dict[str, Method]:
     return extended(discover(__name__, "METHOD"), GROUP, Method)
 
 
-def suited(model: str) -> dict[str, Method]:
-    """The methods that work on the architecture `model`, in the order of display."""
-    return {name: method for name, method in registry().items() if not method.models or model in method.models}
+def suited(model: str, task: str = "classes") -> dict[str, Method]:
+    """The methods that work on the architecture `model` and a task of `data.base.TASKS`, in the order of display."""
+    return {name: method for name, method in registry().items() if (not method.models or model in method.models) and task in method.tasks}
 
 
 def info(name: str) -> Method:

@@ -64,7 +64,7 @@ class Method:
     share(model_params, ids, forget, seed) -> the share of one retraining that the method takes, for those of which it is known before.
     follows: the methods that may have answered earlier requests on the same model, () for all.
     equation: what it computes or minimises, in LaTeX without dollar signs. where: its symbols that are not in `cards.SYMBOLS`, in Markdown with
-    dollar signs.
+    dollar signs. tasks: of `data.base.TASKS`, those whose targets it works on; only `models.objectives.loss` reads all of them.
     """
 
     name: str
@@ -86,3 +86,4 @@ class Method:
     share: Callable[[dict[str, Any], Sequence[int], Sequence[int], int], float] | None = None
     equation: str = ""
     where: str = ""
+    tasks: tuple[str, ...] = ("classes",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.methods.base import Method, Task
 from unlearn_core.params import Param
 
@@ -79,4 +80,5 @@ METHOD = Method(
         Param("batch", "int", 64, "Retained instances per step.", 1, 4096, advanced=True),
     ),
     order=3,
+    tasks=TASKS,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.methods import pairs
 from unlearn_core.methods.base import Method, Task
 from unlearn_core.params import Param
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 def run(task: Task) -> Classifier:
     import torch
-    import torch.nn.functional as F
 
+    from unlearn_core.models.objectives import loss as loss_of
     from unlearn_core.models.training import adamw, batches, cosine, optimise
 
     model, x, y, params = task.model, task.x, task.y, task.params
@@ -30,7 +31,7 @@ def run(task: Task) -> Classifier:
         yield from ((ids, weight) for ids in batches(task.retain, size, generator))
 
     def loss(ids: Tensor, weight: float) -> Tensor:
-        return F.cross_entropy(model(x[ids]), y[ids]) + weight * sum(p.abs().sum() for p in model.parameters())
+        return loss_of(model(x[ids]), y[ids]) + weight * sum(p.abs().sum() for p in model.parameters())
 
     optimise(
         model, epochs, feed, loss, adamw(model, params["lr"], 0.0),
@@ -61,4 +62,5 @@ METHOD = Method(
         pairs.lr(1e-3),
     ),
     order=29,
+    tasks=TASKS,
 )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from unlearn_core.data.base import TASKS
+from unlearn_core.errors import BadInput
 from unlearn_core.methods.base import Method, Task
 from unlearn_core.params import AUTO, Param
 
@@ -84,8 +86,8 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
     refresh: epochs after which the held-out loss is read again.
     """
     import torch
-    import torch.nn.functional as F
 
+    from unlearn_core.models.objectives import loss as loss_of
     from unlearn_core.models.training import adamw, batches, mean_loss, optimise
 
     model, x, y = task.model, task.x, task.y
@@ -96,6 +98,10 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
     per_epoch = math.ceil(len(task.forget) / chosen["forget_batch"])
     # Requests from before there was a choice say nothing of it.
     cap = task.params.get("cap", CAPS[0])
+    if cap == "class" and y.dim() > 1:
+        raise BadInput(
+            "cap", "these instances have no single class to be capped by.", f"Choose {' or '.join(c for c in CAPS if c != cap)}."
+        )
     state = {"alpha": alpha0, "unseen": 0.0}
     acted = torch.zeros((), device=x.device)
 
@@ -116,8 +122,8 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
     def to_cap(ids: Tensor) -> tuple[float | Tensor, Tensor]:
         """L_v and L_f of a forget batch, as far apart as the cap asks for."""
         if cap == "batch":
-            return state["unseen"], F.cross_entropy(model(x[ids]), y[ids])
-        losses = F.cross_entropy(model(x[ids]), y[ids], reduction="none")
+            return state["unseen"], loss_of(model(x[ids]), y[ids])
+        losses = loss_of(model(x[ids]), y[ids], "none")
         return (state["unseen"], losses) if cap == "instance" else (state["unseen"][y[ids]], class_means(losses, y[ids]))
 
     def feed(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -129,7 +135,7 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
 
     def loss(forget: Tensor, retain: Tensor) -> Tensor:
         unseen, forget_loss = to_cap(forget)
-        retain_loss = F.cross_entropy(model(x[retain]), y[retain])
+        retain_loss = loss_of(model(x[retain]), y[retain])
         acted.add_((forget_loss.detach() < unseen).any().float())
         total = objective(state["alpha"], unseen, forget_loss, retain_loss)
         return total if besides is None else total + besides(retain)
@@ -238,4 +244,5 @@ METHOD = Method(
         ),
     ),
     order=1,
+    tasks=TASKS,
 )

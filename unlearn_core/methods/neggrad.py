@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def run(task: Task) -> Classifier:
     import torch
-    import torch.nn.functional as F
 
+    from unlearn_core.models.objectives import loss
     from unlearn_core.models.training import accuracy, adamw, batches, optimise
 
     model, x, y, params = task.model, task.x, task.y, task.params
@@ -29,7 +29,7 @@ def run(task: Task) -> Classifier:
     optimise(
         model, params["epochs"],
         lambda epoch: ((b,) for b in batches(task.forget, params["batch"], generator)),
-        lambda b: -F.cross_entropy(model(x[b]), y[b]),
+        lambda b: -loss(model(x[b]), y[b]),
         adamw(model, params["lr"], 0.0),
         training_mode=False,
         progress=task.progress,
@@ -60,4 +60,5 @@ METHOD = Method(
         Param("batch", "int", 64, "Forgotten instances per step.", 1, 4096, advanced=True),
     ),
     order=4,
+    tasks=("classes", "labels"),  # a number is never simply wrong
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.methods.base import Method, Task
 from unlearn_core.params import Param
 
@@ -23,8 +24,8 @@ def objective(alpha: float, forget_loss: Tensor, retain_loss: Tensor) -> Tensor:
 
 def run(task: Task) -> Classifier:
     import torch
-    import torch.nn.functional as F
 
+    from unlearn_core.models.objectives import loss as loss_of
     from unlearn_core.models.training import adamw, batches, cosine, optimise
 
     model, x, y, params = task.model, task.x, task.y, task.params
@@ -35,8 +36,8 @@ def run(task: Task) -> Classifier:
         yield from zip(batches(task.retain, params["batch"], generator), forget, strict=False)
 
     def loss(retain: Tensor, forget: Tensor) -> Tensor:
-        forget_loss = F.cross_entropy(model(x[forget]), y[forget])
-        return objective(params["alpha"], forget_loss, F.cross_entropy(model(x[retain]), y[retain]))
+        forget_loss = loss_of(model(x[forget]), y[forget])
+        return objective(params["alpha"], forget_loss, loss_of(model(x[retain]), y[retain]))
 
     optimise(
         model, params["epochs"], feed, loss, adamw(model, params["lr"]),
@@ -67,4 +68,5 @@ METHOD = Method(
         Param("batch", "int", 64, "Instances per step from each of the two sets.", 1, 4096, advanced=True),
     ),
     order=2,
+    tasks=TASKS,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.methods.base import Method, Task
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ METHOD = Method(
     run=run,
     share=lambda model_params, ids, forget, seed: 1.0,
     order=9,
+    tasks=TASKS,
     equation=r"\theta = \mathcal A(D_r)",
     where=r"$\mathcal A$ the original's training recipe, from fresh weights",
 )

@@ -24,14 +24,18 @@ def info(name: str) -> ModelInfo:
 
 def suited(dataset: DatasetInfo | Dataset) -> dict[str, ModelInfo]:
     """The architectures that can learn `dataset`."""
-    return {name: model for name, model in registry().items() if dataset.modality in model.modalities}
+    return {name: model for name, model in registry().items() if dataset.modality in model.modalities and dataset.task in model.tasks}
 
 
 def check_suited(model: str, dataset: DatasetInfo) -> ModelInfo:
-    """The declaration of `model`. Raises BadInput if it cannot learn this modality."""
+    """The declaration of `model`. Raises BadInput if it cannot learn this modality or this task."""
     declared = info(model)
     if dataset.modality not in declared.modalities:
         raise BadInput("model", f"{model} does not work on {dataset.modality} data.", f"Choose one of: {', '.join(suited(dataset))}.")
+    if dataset.task not in declared.tasks:
+        raise BadInput(
+            "model", f"{model} learns classes only, and {dataset.name} has none.", f"Choose one of: {', '.join(suited(dataset))}."
+        )
     return declared
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unlearn_core.data.base import TASKS
 from unlearn_core.params import AUTO, Param
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ RECIPE_VERSION = 1  # changes whenever the training loop gives other weights for
 
 @dataclass(frozen=True)
 class Facts:
-    """What an architecture must know of a dataset: the shape of one input, how many classes there are, how many token ids (texts), and for
+    """What an architecture must know of a dataset: the shape of one input, how many classes there are (or labels, or numbers), how many token ids (texts), and for
     each column of a table the number of its categories, 0 for numbers."""
 
     shape: tuple[int, ...]
@@ -30,7 +31,8 @@ class Facts:
     @staticmethod
     def of(dataset: Dataset) -> Facts:
         kinds = tuple(map(len, dataset.categories))
-        return Facts(dataset.inputs.shape[1:], len(dataset.class_names), dataset.vocabulary, kinds if any(kinds) else ())
+        outputs = len(dataset.class_names) if dataset.targets is None else dataset.targets.shape[1]
+        return Facts(dataset.inputs.shape[1:], outputs, dataset.vocabulary, kinds if any(kinds) else ())
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class ModelInfo:
     whenever the same parameters give another network.
     `train(info, dataset, params, ids, seed, device, progress, after_epoch) -> Classifier`: where the usual recipe is not
     how this model is trained (shards with checkpoints, a convex problem solved to the end); then params need none of `recipe`.
+    tasks: of `data.base.TASKS`, those that it learns.
     withheld: tensors that a later request needs and nobody else should have, since they tell about what was forgotten; `report.weights` leaves them out.
     `prepare(dataset, params, folder, device, progress) -> Dataset`: what it learns in the place of the dataset (features of a frozen encoder),
     computed once and kept in `folder`. `lacks(params)` says why it cannot be used here (a package that is not installed), "" if it can.
@@ -57,6 +60,7 @@ class ModelInfo:
     order: int = 100
     version: int = 1
     train: Callable[..., Classifier] | None = None
+    tasks: tuple[str, ...] = TASKS
     withheld: tuple[str, ...] = ()
     prepare: Callable[..., Dataset] | None = None
     lacks: Callable[[dict[str, Any]], str] | None = None

@@ -72,6 +72,7 @@ MODEL = ModelInfo(
     modalities=("points", "tabular", "image"),
     build=build,
     train=train,
+    tasks=("classes",),
     params=(
         Param(
             "penalty",

@@ -33,7 +33,7 @@ from torch import Tensor
 from unlearn_core.data.base import Dataset
 from unlearn_core.errors import Cancelled
 from unlearn_core.models import planning, stacking, training
-from unlearn_core.models.base import ModelInfo, epochs_for
+from unlearn_core.models.base import Facts, ModelInfo, epochs_for
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.planning import Plan, Way
 
@@ -92,7 +92,7 @@ def plan(info: ModelInfo, dataset: Dataset, params: dict[str, Any], subsets: Seq
             return max(pool.map(lane, lanes))
 
     recipe = repr(sorted((name, value) for name, value in params.items() if "epochs" not in name))
-    key = (info.name, recipe, x.shape[1:], len(dataset.class_names), device, torch.get_num_threads())
+    key = (info.name, recipe, x.shape[1:], *_answers(dataset), device, torch.get_num_threads())
     ways = planning.ways(model, x.shape[1:], params["batch"], device, len(subsets), alike)
     work = [_steps(params, len(ids)) for ids in subsets]
     return planning.choose(key, ways, len(subsets), sum(work) / len(work), seconds)
@@ -248,6 +248,11 @@ def _train(chunk: Chunk, models: list[Classifier], x: Tensor, y: Tensor, progres
             progress((k + fraction) / len(models))
 
         training.descend(model, x, y, ids, epochs=epochs_for(params, len(ids)), seed=seed, **recipe, progress=part)
+
+
+def _answers(dataset: Dataset) -> tuple:
+    outputs = Facts.of(dataset).classes
+    return (outputs,) if dataset.targets is None else (outputs, dataset.task)
 
 
 def _steps(params: dict[str, Any], instances: int) -> int:

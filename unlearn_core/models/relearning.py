@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn_core.models import training
 from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.objectives import loss
 
 EPOCHS = 10
 SLOWER = 4  # at the recipe's own rate a first step of AdamW throws a model further than it has left to learn
@@ -43,7 +43,7 @@ def relearn(
 
     record(model)
     training.optimise(
-        model, epochs, feed, lambda batch: F.cross_entropy(model(x[batch]), y[batch]),
+        model, epochs, feed, lambda batch: loss(model(x[batch]), y[batch]),
         training.adamw(model, params["lr"] / SLOWER, params["weight_decay"]),
         training_mode=False,
         after_epoch=record,

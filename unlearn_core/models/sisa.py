@@ -56,5 +56,6 @@ MODEL = ModelInfo(
     ),
     order=5,
     train=train,
+    tasks=("classes",),
     withheld=("checkpoints",),  # methods other than SISA leave those that know the forgotten instances
 )

@@ -12,11 +12,11 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn_core.models import training
 from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.objectives import loss
 
 PADDING = -1
 
@@ -86,12 +86,12 @@ class Mapped:
         self.forward = torch.func.vmap(lambda values, buffers, inputs: torch.func.functional_call(skeleton, (values, buffers), (inputs,)))
 
     def gradient(self, ids: Tensor, padded: bool = False) -> None:
-        """Leave the gradient of every model's mean cross-entropy over `ids` [K, B], all real, in the parameters."""
+        """Leave the gradient of every model's mean loss over `ids` [K, B], all real, in the parameters."""
         flat = ids.flatten()
         logits = self.forward(self.values, self.buffers, self.x[flat].unflatten(0, ids.shape))
         for parameter in self.parameters:
             parameter.grad = None
-        (F.cross_entropy(logits.flatten(0, 1), self.y[flat], reduction="sum") / ids.shape[1]).backward()
+        (loss(logits.flatten(0, 1), self.y[flat], "sum") / ids.shape[1]).backward()
 
     @torch.no_grad()
     def unstack(self) -> None:
@@ -154,7 +154,7 @@ class Dense:
 
     @torch.no_grad()
     def gradient(self, ids: Tensor, padded: bool = False) -> None:
-        """Leave the gradient of every model's mean cross-entropy over its `ids` [K, B] in the parameter; padded: some are PADDING."""
+        """Leave the gradient of every model's mean loss over its `ids` [K, B] in the parameter; padded: some are PADDING."""
         flat = (ids.clamp(min=0) if padded else ids).flatten()
         values, slopes = self._buffers(ids.shape[1])
         inputs = self.x.index_select(0, flat).unflatten(0, ids.shape)
@@ -167,8 +167,7 @@ class Dense:
                 h[j + 1].relu_()
         # Classes before instances: softmax over a short last axis is slow on a CPU.
         torch.baddbmm(self.biases[-1][..., None], self.weights[-1], h[-1].mT, out=values[-1])
-        slope = torch.softmax(values[-1], 1, out=slopes[-1])
-        slope.sub_((self.y[flat].unflatten(0, ids.shape)[:, None] == self.classes).to(slope.dtype))
+        slope = self._slope(values[-1], self.y[flat].unflatten(0, ids.shape), slopes[-1])
         if padded:
             real = (ids != PADDING).to(slope.dtype)
             slope.mul_((real / real.sum(1, keepdim=True))[:, None])
@@ -182,6 +181,14 @@ class Dense:
                 slope = torch.bmm(slope, self.weights[j], out=slopes[j - 1])
                 if self.relu[j - 1]:
                     torch.ops.aten.threshold_backward.grad_input(slope, h[j], 0, grad_input=slope)
+
+    def _slope(self, answers: Tensor, targets: Tensor, out: Tensor) -> Tensor:
+        """The slope of `objectives.loss` in answers [K, C, b], before it is divided by b. targets: [K, b] classes, [K, b, C] labels or numbers."""
+        if targets.dim() == 2:
+            slope = torch.softmax(answers, 1, out=out)
+            return slope.sub_((targets[:, None] == self.classes).to(slope.dtype))
+        slope = torch.sigmoid(answers, out=out) if targets.dtype == torch.bool else out.copy_(answers)
+        return slope.sub_(targets.mT.to(slope.dtype))
 
     @torch.no_grad()
     def unstack(self) -> None:

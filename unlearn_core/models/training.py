@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
 from unlearn_core.models.base import Facts, ModelInfo, epochs_for
 from unlearn_core.models.classifier import Classifier
+from unlearn_core.models.objectives import loss, right
 from unlearn_core.models.outputs import Outputs
 
 SMALL = 200_000  # parameters
@@ -72,11 +72,11 @@ def optimise(
                     for group in optimiser.param_groups:
                         group["lr"] = optimiser.defaults["lr"] * schedule(steps + count)
                 with torch.autocast(kind, torch.bfloat16, enabled=model.half_precision):
-                    loss = objective(*batch)
+                    value = objective(*batch)
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                value.backward()
                 optimiser.step()
-                total += loss.detach()
+                total += value.detach()
                 count += 1
                 if count % 32 == 0:
                     progress((epoch + count / (count + 32)) / epochs)
@@ -165,13 +165,13 @@ def descend(
     progress: Progress = silent,
     after_epoch: Callable[[Classifier], bool] | None = None,
 ) -> None:
-    """Minimise cross-entropy on the instances `ids` with AdamW, the learning rate falling along a half cosine."""
+    """Minimise the loss of the instances `ids` with AdamW, the learning rate falling along a half cosine."""
     generator = torch.Generator().manual_seed(seed)
     optimise(
         model,
         epochs,
         lambda epoch: ((b,) for b in batches(ids, batch, generator)),
-        lambda b: F.cross_entropy(model(x[b]), y[b]),
+        lambda b: loss(model(x[b]), y[b]),
         adamw(model, lr, weight_decay),
         schedule=cosine(epochs * math.ceil(len(ids) / batch)),
         training_mode=training_mode,
@@ -184,12 +184,13 @@ _TENSORS: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
 
 
 def tensors(dataset: Dataset, device: str) -> tuple[Tensor, Tensor]:
-    """All inputs and labels on the device; the last two datasets stay there, so that feeding is indexing."""
+    """All inputs and targets on the device, as `objectives` reads them; the last two datasets stay there, so that feeding is indexing."""
     key = (dataset.hash, device)
     if key not in _TENSORS:
         while len(_TENSORS) > 1:
             _TENSORS.pop(next(iter(_TENSORS)))
-        _TENSORS[key] = (torch.as_tensor(dataset.values(), device=device), torch.as_tensor(dataset.labels, device=device))
+        targets = dataset.labels if dataset.targets is None else dataset.targets
+        _TENSORS[key] = (torch.as_tensor(dataset.values(), device=device), torch.as_tensor(targets, device=device))
     return _TENSORS[key]
 
 
@@ -243,14 +244,16 @@ def real(inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mean_loss(model: Classifier, x: Tensor, y: Tensor, ids: Tensor, chunk: int = 8192) -> float:
-    """Mean cross-entropy in nats over the instances `ids`, in evaluation mode."""
+    """Mean loss in nats over the instances `ids`, in evaluation mode."""
     model.eval()
-    total = sum(F.cross_entropy(model(x[part]), y[part], reduction="sum").item() for part in ids.split(chunk))
+    total = sum(loss(model(x[part]), y[part], "sum").item() for part in ids.split(chunk))
     return total / len(ids)
 
 
 @torch.no_grad()
 def accuracy(model: Classifier, x: Tensor, y: Tensor, ids: Tensor, chunk: int = 8192) -> float:
-    """Share of the instances `ids` that are classified right, in evaluation mode."""
+    """Share of the instances `ids` that are answered right, in evaluation mode; of numbers the share of the spread that is explained, 0 at least."""
+    if y.is_floating_point():
+        return max(0.0, 1 - 2 * mean_loss(model, x, y, ids, chunk))
     model.eval()
-    return sum((model(x[part]).argmax(1) == y[part]).sum().item() for part in ids.split(chunk)) / len(ids)
+    return sum(right(model(x[part]), y[part]).sum().item() for part in ids.split(chunk)) / len(ids)

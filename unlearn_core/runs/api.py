@@ -136,7 +136,7 @@ def request(
 def forecast(original: Original, forget: Any, method: str, parent: RunSpec | None = None) -> str | None:
     """A sentence about what deleting these ids will cost, from a method that can say so before it runs."""
     declared, spec = methods.info(method), original.spec
-    if not declared.forecast or method not in methods.suited(spec.model) or not len(forget):
+    if not declared.forecast or method not in methods.suited(spec.model, original.task) or not len(forget):
         return None
     if parent and any(request.method != method for request in parent.requests):
         return None  # a model that was trained anew since has another seed

@@ -16,6 +16,7 @@ from unlearn_core.errors import BadInput
 from unlearn_core.models import training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import stopwatch
+from unlearn_core.models.objectives import most_frequent
 from unlearn_core.models.pool import Shadows, never_seen
 from unlearn_core.runs.spec import RunSpec
 
@@ -86,7 +87,7 @@ def apply(
     sample = ids(np.random.default_rng(spec.seed).permutation(part.retain)[:GUARD_SAMPLE])
     forget = ids(part.forget)
     knew = training.accuracy(model, x, y, sample)
-    majority = torch.bincount(y[sample]).max().item() / len(sample)
+    majority = most_frequent(y[sample])
     # Half of what it knew; with two classes that is mere guessing, so some knowledge beyond guessing must stay.
     floor = max(knew / 2, majority + 0.25 * (knew - majority)) if knew - majority > 0.2 else knew / 2
     stopped: list[str] = []
@@ -108,8 +109,10 @@ def apply(
         kept = kept_by(model)
         if kept < floor:
             kept_as = "" if spec.params.get("rewind") else " The model is kept as it was then."
+            what = "the share of the spread that is explained" if y.is_floating_point() else "accuracy"
+            guess = {torch.int64: "the most frequent class", torch.bool: "the most frequent labels"}.get(y.dtype, "the mean")
             stopped.append(
-                f"Stopped early: accuracy on retained instances fell to {kept:.0%}; before it was {knew:.0%}, and always answering the most frequent class gives {majority:.0%}.{kept_as}"
+                f"Stopped early: {what} on retained instances fell to {kept:.0%}; before it was {knew:.0%}, and always answering {guess} gives {majority:.0%}.{kept_as}"
             )
         return kept < floor
 

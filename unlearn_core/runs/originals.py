@@ -16,7 +16,7 @@ import numpy as np
 from unlearn_core import data, models, projection, seeds
 from unlearn_core.data.base import Dataset
 from unlearn_core.data.files import fetch, missing
-from unlearn_core.evidence.logits import log_softmax
+from unlearn_core.evidence.logits import log_softmax, negative_log_likelihood
 from unlearn_core.runs import durations, loading, weights
 from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.spec import OriginalSpec
@@ -34,7 +34,8 @@ class Original:
 
     meta: dataset title, modality, class_names, splits' sizes, accuracies, seconds, trustworthiness, hash … given: what to know of weights that
     were given (runs.weights), where it was not trained here.
-    arrays, all in the order of the training ids: ids, label, predicted [n]; loss, confidence [n] float32;
+    arrays, all in the order of the training ids: ids, label, predicted [n]; loss, confidence [n] float32; of another task than classes, instead
+    of predicted and confidence: target, answer [n, L], labels as booleans or a number in its own unit;
     neighbours [n, k] ids of the nearest in feature space; layout_<name> [n, 2].
     """
 
@@ -60,6 +61,19 @@ class Original:
 
     def layout(self, name: str | None = None) -> np.ndarray:
         return self.arrays[f"layout_{name or self.layouts[0]}"]
+
+    @property
+    def task(self) -> str:
+        """One of data.base.TASKS."""
+        return self.meta.get("task", "classes")
+
+    @property
+    def right(self) -> np.ndarray | None:
+        """Whether each training instance is answered as given, [n] bool: its class, or all of its labels; None for numbers."""
+        if self.task == "number":
+            return None
+        a = self.arrays
+        return a["label"] == a["predicted"] if self.task == "classes" else (a["target"] == a["answer"]).all(axis=1)
 
     @cached_property
     def row_of(self) -> dict[int, int]:
@@ -218,17 +232,24 @@ def _describe(
     dataset: Dataset, logits: np.ndarray, rows: np.ndarray, features: np.ndarray, layouts: dict[str, np.ndarray]
 ) -> tuple[dict, dict]:
     train, labels = dataset.splits.train, dataset.labels
-    log_p = log_softmax(logits)
-    own = log_p[np.arange(len(labels)), labels]
-    predicted = logits.argmax(axis=1)
+    if dataset.task == "classes":
+        log_p = log_softmax(logits)
+        predicted = logits.argmax(axis=1)
+        right, said = (
+            predicted == labels,
+            {
+                "predicted": predicted[train].astype(np.int32),
+                "confidence": np.exp(log_p.max(axis=1))[train].astype(np.float32),
+            },
+        )
+    else:
+        right, said, more = _answers(dataset, logits)
     arrays = {
         "ids": train,
         "label": labels[train].astype(np.int32),
-        "predicted": predicted[train].astype(np.int32),
-        "loss": (0.0 - own[train]).astype(np.float32),
-        "confidence": np.exp(log_p.max(axis=1))[train].astype(np.float32),
+        "loss": negative_log_likelihood(logits, labels, dataset.targets)[train].astype(np.float32),
         "neighbours": train[rows].astype(np.int32),
-    }
+    } | said
     arrays |= {f"layout_{name}": xy for name, xy in layouts.items()}
     trust = {} if dataset.modality == "points" else {name: projection.trustworthiness(features, xy) for name, xy in layouts.items()}
     meta = {
@@ -243,12 +264,28 @@ def _describe(
         "notes": list(dataset.notes),
         "blends": dataset.blends,
         "planted": {name: ids.tolist() for name, ids in dataset.planted.items()},
-        "accuracy": {name: float((predicted[ids] == labels[ids]).mean()) for name, ids in dataset.splits.items() if len(ids)},
+        "accuracy": {name: float(right[ids].mean()) for name, ids in dataset.splits.items() if len(ids) and len(right)},
         "trustworthiness": trust,
         "tile": list(dataset.inputs.shape[:1:-1]) if dataset.modality == "image" else None,
         "columns": _columns(len(train)),
     }
-    return meta, arrays
+    return (meta if dataset.task == "classes" else meta | more), arrays
+
+
+def _answers(dataset: Dataset, outputs: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
+    """Of labels or numbers: what is right [N], the arrays `target` and `answer` of the training split, and what the meta say of them."""
+    train = dataset.splits.train
+    if dataset.task == "labels":
+        answer, target, more = outputs > 0, dataset.targets, {}
+        right = (answer == target).all(axis=1)
+    else:
+        answer, target = (dataset.number.own(values).astype(np.float32) for values in (outputs, dataset.targets))
+        right, more = np.empty(0), {"number": asdict(dataset.number)}
+    return (
+        right,
+        {"target": target[train], "answer": answer[train]},
+        {"task": dataset.task, "target_names": list(dataset.target_names)} | more,
+    )
 
 
 def _columns(count: int) -> int:

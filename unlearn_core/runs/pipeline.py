@@ -20,7 +20,7 @@ from unlearn_core.evidence import attribution
 from unlearn_core.evidence.across import probe
 from unlearn_core.evidence.base import MIN_RETRAINS, Findings, Subject
 from unlearn_core.evidence.forgetting_quality import LEAST
-from unlearn_core.evidence.logits import log_softmax
+from unlearn_core.evidence.logits import finite, log_sigmoid, log_softmax
 from unlearn_core.models import blends, ensemble, relearning, storage, training
 from unlearn_core.models.classifier import Classifier
 from unlearn_core.models.device import choose, stopwatch
@@ -96,7 +96,13 @@ class Pipeline:
         loaded.unlearned = Member(done.model, training.read(done.model, loaded.dataset.inputs, spec.device))
         _check_finite(loaded)
         given = originals.load(self.store, spec.original.key).meta.get("given", ())
-        notes = [*given, *filter(None, [models.info(spec.original.model).caution]), *done.notes, *_whole_classes(loaded), *_unchanged(loaded, declared)]
+        notes = [
+            *given,
+            *filter(None, [models.info(spec.original.model).caution]),
+            *done.notes,
+            *_whole_classes(loaded),
+            *_unchanged(loaded, declared),
+        ]
         timings = {"method": done.seconds, "retrained": []}
         if pool := self._pool(spec):
             timings["pool"] = pools.cost(pools.load(self.store, pool.key))
@@ -418,11 +424,16 @@ def _subject(loaded: Loaded, timings: dict[str, Any]) -> Subject:
         planting=dataset.planting,
         groups=dataset.groups,
         memo=loaded.memo,
+        targets=dataset.targets,
+        target_names=dataset.target_names,
+        number=dataset.number,
     )
     return subject
 
 
 def _whole_classes(loaded: Loaded) -> Iterator[str]:
+    if loaded.dataset.task != "classes":
+        return  # every label, or number, is still answered
     labels, forget = loaded.dataset.labels, np.array(loaded.spec.gone)
     retain = np.setdiff1d(loaded.dataset.splits.train, forget)
     for label in np.unique(labels[forget]):
@@ -436,11 +447,13 @@ def _whole_classes(loaded: Loaded) -> Iterator[str]:
 
 def _unchanged(loaded: Loaded, declared: methods.Method) -> Iterator[str]:
     forget = np.array(loaded.spec.forget)
-    before, after = (np.exp(log_softmax(m.outputs.logits[forget])) for m in (loaded.before, loaded.unlearned))
+    said = {"classes": lambda z: np.exp(log_softmax(z)), "labels": lambda z: np.exp(log_sigmoid(z)), "number": finite}[loaded.dataset.task]
+    before, after = (said(m.outputs.logits[forget]) for m in (loaded.before, loaded.unlearned))
+    what = "prediction" if loaded.dataset.task == "number" else "predicted probability"
     moved = float(np.abs(after - before).max())
     if moved < UNCHANGED and "train" not in declared.needs:
         yield (
-            f"This run changed next to nothing: no predicted probability of a forgotten instance moved by {max(moved, 0.0001):.4f} or more. "
+            f"This run changed next to nothing: no {what} of a forgotten instance moved by {max(moved, 0.0001):.4f} or more. "
             "Compare with what retraining changes before choosing stronger settings."
         )
 

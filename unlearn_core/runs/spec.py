@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from unlearn_core import data, evidence, methods, models, projection
+from unlearn_core.data.base import ANSWERS
 from unlearn_core.data.forget import check_ids
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence import attribution
@@ -65,12 +66,13 @@ class OriginalSpec:
         """Check and complete a request. Raises BadInput naming the field and the fix."""
         info = data.info(dataset)
         architecture = models.check_suited(model or info.default_model, info)
+        suiting = info.model_params if architecture.name == info.default_model else {}
         return OriginalSpec(
             dataset=dataset,
             dataset_params=resolve(info.params, dataset_params or {}, dataset),
             dataset_version=info.version,
             model=architecture.name,
-            model_params=_model_params(architecture, model_params or {}),
+            model_params=_model_params(architecture, suiting | (model_params or {})),
             seed=_whole("seed", seed, MAX_SEED),
             device=device,
             model_version=architecture.version,
@@ -160,6 +162,7 @@ class RunSpec:
                 f"{declared.title} does not work on the model {original.model}.",
                 f"Open the model {' or '.join(declared.models)}, or choose another method.",
             )
+        _check_task(data.info(original.dataset).task, declared, params or {})
         if parent and (parent.original, parent.dataset_hash) != (original, dataset_hash):
             raise BadInput("parent", "that run started from another original.", "Open its original first, or start from this one.")
         if parent and declared.follows and any(request.method not in declared.follows for request in parent.requests):
@@ -239,6 +242,11 @@ class PoolSpec:
         seed: int = 0,
     ) -> PoolSpec:
         """Check and complete a request. Raises BadInput naming the field and the fix."""
+        task = data.info(original.dataset).task
+        if task != "classes":
+            raise BadInput(
+                "pool", f"shadow models are compared by their confidence in one class, and here {ANSWERS[task]}.", "Leave it out."
+            )
         count = _whole("pool", members, MAX_SHADOWS)
         if count < 8 or count % 2:
             raise BadInput("pool", f"{count} models cannot be split into two halves that say something.", "Give an even number from 8.")
@@ -296,6 +304,19 @@ def plane_key(run: str, triplet: tuple[int, int, int]) -> str:
 def attribution_key(run: str) -> str:
     """Key of what the models of one run hang on, instance by instance; it starts with the run's key."""
     return f"{run}-{digest('attribution', attribution.VERSION)}"
+
+
+def _check_task(task: str, method: methods.Method, params: dict[str, Any]) -> None:
+    """Raises BadInput where a method, or the search for its strength, needs classes and there are none."""
+    if task not in method.tasks:
+        others = ", ".join(name for name, other in methods.registry().items() if task in other.tasks and not other.models)
+        raise BadInput(
+            "method",
+            f"{method.title} needs {'one class for each instance' if method.tasks == ('classes',) else 'answers that are right or wrong'}, and here {ANSWERS[task]}.",
+            f"Choose one of: {others}.",
+        )
+    if task != "classes" and tuning.asked(params):
+        raise BadInput("alpha", f"the search for α needs confidences in one class, and here {ANSWERS[task]}.", "Give a number, or auto.")
 
 
 def _whole(field: str, value: Any, high: int) -> int:

@@ -6,6 +6,7 @@ from pages.parts.sections import (
     files,
     groups,
     instances,
+    plainly,
     planted,
     privacy,
     relearning,
@@ -15,6 +16,7 @@ from pages.parts.sections import (
     utility,
 )
 from unlearn_core.runs.api import Run
+from unlearn_core.runs.originals import Original
 
 SECTIONS = {
     "Utility": utility.draw,
@@ -33,6 +35,15 @@ SECTIONS = {
 
 
 KNOWN_ONLY = ("Planted", "Groups")  # need data with something planted, or with protected attributes
+
+
+def draw(section: str, run: Run, found: Original) -> None:
+    """One section; where there are no classes, plainly unless its own drawings need none."""
+    plainly.note(found)
+    if found.task == "classes" or section in plainly.DRAWN[found.task]:
+        SECTIONS[section](run, found)
+    else:
+        plainly.draw(run, found, section)
 
 
 def shown(run: Run) -> list[str]:

@@ -23,7 +23,7 @@ def draw(run: Run, found: Original) -> None:
         "for a hand-picked set that can be far from 0.5.",
         icon=":material/info:",
     )
-    _scores(run)
+    _scores(run, found)
     block(run, "privacy.auc", _rows(run, "privacy.auc"))
     left, right = st.columns(2, gap="large")
     with left:
@@ -43,19 +43,20 @@ def draw(run: Run, found: Original) -> None:
         block(run, "population.exposure_shift", _rows(run, "population.exposure_shift"))
 
 
-def _scores(run: Run) -> None:
+def _scores(run: Run, found: Original) -> None:
     st.markdown("##### Can forgotten and never-seen instances be told apart?")
     st.caption(
         "Everything above the threshold is called a member: forgotten instances above it are found, test instances above it are false "
         "alarms. The logit-scaled confidence φ = log(p / (1 − p)) is the confidence p in the label on a scale on which 99 % and "
         "99.99 % lie apart; both order instances alike."
     )
-    scale = st.segmented_control("Score", SCALES, format_func=SCALES.get, default="scores", key="privacy.score", required=True)
+    scales = SCALES if found.task != "number" else {"scores": "minus the loss"}
+    scale = st.segmented_control("Score", scales, format_func=scales.get, default="scores", key="privacy.score", required=True)
     view = run.views[scale]
     values = np.concatenate([np.ravel(array) for array in view.values() if np.asarray(array).dtype.kind == "f"])
     low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
     threshold = st.slider("Threshold: instances above it are called members", low, high, (low + high) / 2, key=f"privacy.threshold.{scale}")
-    fig = privacy_figures.score_histograms(view, threshold, x=SCALES[scale])
+    fig = privacy_figures.score_histograms(view, threshold, x=scales[scale])
     chart(run, f"hist.{scale}", fig, "Histograms of forgotten and test instances", _by_group(view))
 
 

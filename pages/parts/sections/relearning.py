@@ -28,6 +28,8 @@ def draw(run: Run, found: Original) -> None:
             (left, "relearn_loss", "Loss during the race", "mean loss (nats)"),
             (right, "relearn_accuracy", "Accuracy during the race", "accuracy"),
         ):
+            if view not in run.views:  # a number is never simply right
+                continue
             with column:
                 st.markdown(f"##### {title}")
                 st.caption(f"Averaged over three orders of the instances.{said}")
