@@ -33,7 +33,7 @@ AGAINST = "background: rgba(213, 94, 0, {alpha}); font-style: italic; border-bot
 
 def available(found: Original) -> bool:
     """Whether instances of this data have words or columns with a name."""
-    return found.meta["modality"] in MODALITIES and not models.info(found.spec.model).prepare
+    return found.meta["modality"] in MODALITIES and found.task != "number" and not models.info(found.spec.model).prepare
 
 
 def weights(found: Original, ids: Iterable[int], ahead: Iterable[int] = ()) -> dict[int, np.ndarray]:

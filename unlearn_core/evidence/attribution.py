@@ -9,8 +9,8 @@ import numpy as np
 from unlearn_core.data import parts
 from unlearn_core.data.base import Dataset
 from unlearn_core.errors import BadInput
-from unlearn_core.evidence.attacks import logit_scaled_confidence
 from unlearn_core.evidence.base import MIN_RETRAINS, retrained_band
+from unlearn_core.evidence.logits import membership
 
 VERSION = 1
 MOST = 50  # instances of a run that are looked at
@@ -36,12 +36,14 @@ def definition(modality: str) -> str:
 def weigh(
     predict: Callable[[np.ndarray], np.ndarray], dataset: Dataset, ids: Iterable[int], progress: Callable[[float], None] = lambda _: None
 ) -> dict[str, np.ndarray]:
-    """The weight of every part of each instance: the log-odds of its label, less those without the part. Log-odds, since log p hardly moves where a
+    """The weight of every part of each instance: the log-odds of its label (of exactly its labels, where there are several), less those without the part. Log-odds, since log p hardly moves where a
     model is sure.
 
     predict: inputs [n, d] → logits [n, C]. Returns ids [n]; start [n + 1], where the parts of each instance begin; logits [start[-1]] float32.
     Raises BadInput for instances whose parts have no names.
     """
+    if dataset.task == "number":
+        raise BadInput("instances", "a number has no odds that could hang on a part.", "Look at the errors.")
     if dataset.modality not in parts.MODALITIES:
         raise BadInput("instances", f"{dataset.modality} data has no words or columns to leave out.", "Look at the pictures or the map.")
     ids = np.asarray(list(ids), dtype=np.int64)
@@ -54,7 +56,8 @@ def weigh(
         z = predict(np.concatenate([inputs for _, inputs, _ in held]))
         done = 0
         for row, inputs, at in held:
-            own = logit_scaled_confidence(z[done : done + len(inputs)], np.full(len(inputs), dataset.labels[ids[row]]))
+            same = np.full(len(inputs), ids[row])
+            own = membership(z[done : done + len(inputs)], dataset.labels[same], None if dataset.targets is None else dataset.targets[same])
             logits[start[row] + at] = own[0] - own[1:]
             done += len(inputs)
         held.clear()

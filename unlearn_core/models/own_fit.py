@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -92,26 +91,26 @@ def _unwrapped(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]
 @torch.no_grad()
 def _scale(model: Classifier, dataset: Dataset, device: str) -> str:
     """Standardise by the data or not at all, whichever the given weights classify the training split better with; says which and why."""
-    rows = np.random.default_rng(0).permutation(dataset.splits.train)[:SAMPLE]
-    labels = torch.as_tensor(dataset.labels[rows], device=device)
+    rows = torch.as_tensor(np.random.default_rng(0).permutation(dataset.splits.train)[:SAMPLE], device=device)
+    x, y = training.tensors(dataset, device)
     mean, scale = model.standardise.mean, model.standardise.scale
     if model.standardise.tokens:
         return "The file has no standardise.mean and standardise.scale; for token ids they do nothing."
 
     def judged() -> tuple[float, float]:
-        logits = torch.as_tensor(training.predict(model, dataset.inputs[rows], device), device=device)
-        return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+        return training.mean_loss(model, x, y, rows), training.accuracy(model, x, y, rows)
 
     plain = mean.clone(), scale.clone()
     raw_loss, raw_right = judged()
-    model.standardise.fit(training.tensors(dataset, device)[0][torch.as_tensor(dataset.splits.train, device=device)])
+    model.standardise.fit(x[torch.as_tensor(dataset.splits.train, device=device)])
     loss, right = judged()
     said = "The file has no standardise.mean and standardise.scale. "
+    what = "of the training numbers' spread is explained" if dataset.task == "number" else "of training instances are right"
     if not loss < raw_loss:  # also where it is no number
         mean.copy_(plain[0])
         scale.copy_(plain[1])
-        return f"{said}Inputs go in as they are: so {raw_right:.1%} of training instances are right, and {right:.1%} if they were standardised."
-    return f"{said}Mean and spread of the training split were taken: so {right:.1%} of training instances are right, and {raw_right:.1%} without."
+        return f"{said}Inputs go in as they are: so {raw_right:.1%} {what}, and {right:.1%} if they were standardised."
+    return f"{said}Mean and spread of the training split were taken: so {right:.1%} {what}, and {raw_right:.1%} without."
 
 
 # what does not fit, and what would -------------------------------------------------------------------------
@@ -148,8 +147,11 @@ def _advice(given: Shapes, info: ModelInfo, dataset: Dataset, params: dict[str, 
         if tried >= TRIALS:
             break
     classes = next((given[name][0] for name in ("head.weight", "head.bias") if given.get(name)), None)
-    if classes is not None and classes != len(dataset.class_names):
-        return f"Their head tells {classes} classes apart and the data has {len(dataset.class_names)}: give a model of these classes."
+    wanted = Facts.of(dataset).classes
+    if classes is not None and classes != wanted:
+        if dataset.task == "classes":
+            return f"Their head tells {classes} classes apart and the data has {wanted}: give a model of these classes."
+        return f"Their head gives {classes} answers and the data asks for {wanted}: give a model of these."
     return "Give the state dict of this architecture, as a model that was trained here has it (the download of a run shows the names)."
 
 

@@ -119,6 +119,8 @@ def answer(store: Store, spec: OriginalSpec) -> Answer | None:
 
 def check(store: Store, spec: OriginalSpec, reporter: Reporter) -> Answer:
     """Build the architecture, load the weights, look at every training and test instance; the answer is stored."""
+    import torch
+
     from unlearn_core.models import training
     from unlearn_core.models.own_fit import check_answers, fit
 
@@ -133,13 +135,19 @@ def check(store: Store, spec: OriginalSpec, reporter: Reporter) -> Answer:
         fitted, right = fit(path(store, spec.weights), info, dataset, spec.model_params, spec.device), {}
         for name in ("train", "test"):
             ids = getattr(dataset.splits, name)
-            logits = training.predict(fitted.model, dataset.inputs[ids], spec.device)
-            check_answers(logits)
-            right[name] = float((logits.argmax(1) == dataset.labels[ids]).mean())
+            check_answers(training.predict(fitted.model, dataset.inputs[ids], spec.device))
+            x, y = training.tensors(dataset, spec.device)
+            right[name] = training.accuracy(fitted.model, x, y, torch.as_tensor(ids, device=spec.device))
     except BadInput as error:
         found = Answer(False, f"{error.problem} {error.fix}")
     else:
-        told = f"They fit: {right['train']:.1%} of training instances and {right['test']:.1%} of test instances are classified right."
+        if dataset.task == "number":
+            told = (
+                f"They fit: {right['train']:.1%} of the training numbers' spread and {right['test']:.1%} of the test numbers' is explained."
+            )
+        else:
+            how = "classified" if dataset.task == "classes" else "answered"
+            told = f"They fit: {right['train']:.1%} of training instances and {right['test']:.1%} of test instances are {how} right."
         found = Answer(True, " ".join([told, *fitted.notes]))
     with store.writing("checks", check_key(spec)) as folder:
         (folder / "answer.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
