@@ -13,6 +13,7 @@ from safetensors.numpy import load, load_file
 
 from unlearn_core import report
 from unlearn_core.data.parts import column_spans
+from unlearn_core.evidence.base import Measure, missing, retrained_band
 from unlearn_core.runs import api
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.store import Store
@@ -52,6 +53,64 @@ def test_what_was_forgotten_as_people_see_it(name, said):
         assert (int(row["id"]), row["label"], row["loss"]) == (i, dataset.class_names[dataset.labels[i]], "0.25")
         assert row["predicted"] != row["label"]
         assert row[said] == (dataset.texts[i] if name == "words" else "abcd"[int(dataset.inputs[i, 1])])
+
+
+@pytest.mark.parametrize(
+    ("meta", "arrays", "said"),
+    [
+        (
+            {"task": "labels", "target_names": ["x", "y"]},
+            {"target": np.array([[1, 1], [0, 0]], bool), "answer": np.array([[0, 1], [1, 1]], bool)},
+            [("x + y", "y"), ("none", "x + y")],
+        ),
+        (
+            {"task": "number", "target_names": ["z"]},
+            {"target": np.array([[151.0], [2.5]], np.float32), "answer": np.array([[7.26], [-3.0]], np.float32)},
+            [("151", "7.3"), ("2.5", "-3")],
+        ),
+    ],
+)
+def test_what_was_forgotten_says_what_was_learned_and_not_the_group(meta, arrays, said):
+    about = {"class_names": ["group a", "group b"], "modality": "text", "feature_names": []}
+    rows = {"ids": np.array([4, 7]), "label": np.array([0, 1]), "loss": np.zeros(2, np.float32)}
+    found = Original("k", None, Path("nowhere"), about | meta, rows | arrays)
+    found.__dict__["texts"] = ["one", "two"]
+    with zipfile.ZipFile(io.BytesIO(report.forgotten(SimpleNamespace(spec=SimpleNamespace(gone=(7, 4))), found, picture=None))) as archive:
+        table = list(csv.DictReader(io.TextIOWrapper(archive.open("instances.csv"), encoding="utf-8")))
+    assert [(row["id"], row["label"], row["predicted"], row["text"]) for row in table] == [("7", *said[1], "two"), ("4", *said[0], "one")]
+
+
+@pytest.mark.parametrize(
+    ("family", "original", "said"),
+    [
+        (
+            "utility.accuracy",
+            0.5,
+            "accuracy differs from the retrained models' by more than their seeds do on test instances (50.0%, retrained 8",
+        ),
+        ("utility.exact", 0.5, "share of instances with all labels right differs from"),
+        (
+            "utility.error",
+            7.0,
+            "mean absolute error differs from the retrained models' by more than their seeds do on test instances (7, retrained 0.8",
+        ),
+        ("utility.error", 0.9, "is as accurate as the retrained ones on the instances that stay and on test instances."),
+    ],
+)
+def test_given_weights_of_every_task_are_held_against_the_recipe(family, original, said):
+    retrained = retrained_band([0.9, 0.91, 0.89])
+    measures = [Measure(f"{family}.{group}", group, value, 0.9, retrained) for group, value in (("retain", 0.9), ("test", original))]
+    if family != "utility.accuracy":
+        measures.append(missing("utility.accuracy", "all", "needs one class"))
+    run = SimpleNamespace(spec=SimpleNamespace(original=SimpleNamespace(weights="w")), measures=measures)
+    assert said in report.baseline(run)[0]
+
+
+@pytest.mark.parametrize("family", ["utility.accuracy", "utility.exact"])
+def test_a_method_that_aims_at_wrong_answers_is_said_to(family):
+    measure = Measure(f"{family}.forget", "forget", 1.0, 0.0, retrained_band([0.9, 0.91, 0.89]))
+    run = SimpleNamespace(spec=SimpleNamespace(parent=None, method="neggrad"), measures=[measure])
+    assert "drives accuracy on the points down (100% before, 0% now); models trained without them score 90%" in report.goal(run)[0]
 
 
 def test_pictures_of_what_was_forgotten(stored_digits):

@@ -12,6 +12,9 @@ class BadInput(ValueError):
         self.field, self.problem, self.fix = field, problem, fix
         super().__init__(f"{field}: {problem} {fix}")
 
+    def __reduce__(self):
+        return type(self), (self.field, self.problem, self.fix)  # so that it comes back whole from another process
+
 
 class Cancelled(Exception):
     """Raised by a progress callback when the person cancelled; carries no result."""

@@ -31,7 +31,7 @@ def discover(package: str, attribute: str) -> dict[str, Any]:
 def plugged(group: str) -> dict[str, Any]:
     """Declarations of installed packages that name them as entry points of `group`, by name.
 
-    An entry point is a declaration or a tuple of them. One that cannot be loaded is left out, with a warning that says why.
+    An entry point is a declaration or a tuple of them. One that cannot be loaded, or whose name another has, is left out, with a warning that says why.
     """
     found = {}
     for point in entry_points(group=group):
@@ -40,7 +40,11 @@ def plugged(group: str) -> dict[str, Any]:
         except Exception as error:  # anything may go wrong in another's package, and must not take the others away
             warnings.warn(f"The plug-in {point.value} ({group}) cannot be loaded: {type(error).__name__}: {error}", stacklevel=2)
             continue
-        found |= {getattr(item, "name", point.name): item for item in (declared if isinstance(declared, tuple) else (declared,))}
+        for item in declared if isinstance(declared, tuple) else (declared,):
+            name = getattr(item, "name", point.name)
+            if name in found:
+                warnings.warn(f"The plug-in {point.value} ({group}) is left out: another is called {name}, too.", stacklevel=2)
+            found.setdefault(name, item)
     return found
 
 

@@ -20,6 +20,12 @@ from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import RunSpec
 
 NAMED = 12  # ids that a sentence lists
+# Of classes, of several labels, of a number: what it is called in a sentence, and its digits.
+USEFULNESS = {
+    "utility.accuracy": ("accuracy", ".1%"),
+    "utility.exact": ("share of instances with all labels right", ".1%"),
+    "utility.error": ("mean absolute error", ".3g"),
+}
 FEW_ABLE = 5  # measures below which hardly anything can be said
 
 
@@ -52,7 +58,7 @@ def _forgotten(run: Run) -> list[str]:
 def goal(run: Run) -> list[str]:
     """What a method that aims at wrong answers did, beside what retraining gives; nothing for methods that undo."""
     # After other requests only the last one's instances are what this method aimed at.
-    found = _find(run, f"requests.accuracy.request:{len(run.spec.requests)}" if run.spec.parent else "utility.accuracy.forget")
+    found = _find(run, f"requests.accuracy.request:{len(run.spec.requests)}") if run.spec.parent else _usefulness(run, "forget")
     if methods.info(run.spec.method).goal == "undo" or found is None or found.unlearned is None:
         return []
     beside = f"; models trained without them score {found.retrained.mean:.0%}" if found.retrained else ""
@@ -167,22 +173,29 @@ def baseline(run: Run) -> list[str]:
     # A class that is gone changes test accuracy too, whatever the recipe.
     gone = forgotten is not None and forgotten.retrained is not None and forgotten.retrained.mean == 0
     named = {"retain": "the instances that stay"} | ({} if gone else {"test": "test instances"})
-    found = {
-        name: m for group, name in named.items() if (m := _find(run, f"utility.accuracy.{group}")) and m.inside(m.original) is not None
-    }
-    apart = [f"{name} ({m.original:.1%}, retrained {_spread(m)})" for name, m in found.items() if not m.inside(m.original)]
+    found = {name: m for group, name in named.items() if (m := _usefulness(run, group)) and m.inside(m.original) is not None}
+    apart = [
+        f"{name} ({m.original:{USEFULNESS[m.family][1]}}, retrained {_spread(m)})" for name, m in found.items() if not m.inside(m.original)
+    ]
     if apart:
+        what = next(USEFULNESS[m.family][0] for m in found.values())
         return [
-            f"The given model's accuracy differs from the retrained models' by more than their seeds do on {' and '.join(apart)}. So its recipe was not the one "
+            f"The given model's {what} differs from the retrained models' by more than their seeds do on {' and '.join(apart)}. So its recipe was not the one "
             "here, and other differences need not come from the forgotten instances either: judge by how the values change, not by the interval alone."
         ]
     return [f"The given model is as accurate as the retrained ones on {' and on '.join(found)}."] if found else []
 
 
 def _spread(measure: Measure) -> str:
-    """The retrained interval of a share in words."""
+    """The retrained interval in words, with the digits that suit the measure."""
     low, high = evidence.bounds(measure)
-    return f"{low:.1%} to {high:.1%}"
+    form = USEFULNESS[measure.family][1]
+    return f"{low:{form}} to {high:{form}}"
+
+
+def _usefulness(run: Run, group: str) -> Measure | None:
+    """How well a group of instances is answered, by what the task has of USEFULNESS."""
+    return next((m for family in USEFULNESS if (m := _find(run, f"{family}.{group}"))), None)
 
 
 def _shadowed(run: Run) -> list[str]:
@@ -342,13 +355,11 @@ def bundle(run: Run) -> bytes:
 
 def forgotten(run: Run, original: Original, picture: Callable[[int], bytes]) -> bytes:
     """A zip of the forgotten instances as people see them: a table of ids, labels and texts or columns, and `picture(id)` as PNG of images."""
-    out, meta, arrays = io.BytesIO(), original.meta, original.arrays
-    table, classes = [], meta["class_names"]
+    out, meta, rows = io.BytesIO(), original.meta, [original.row_of[i] for i in run.spec.gone]
+    table, given, answers = [], original.words("target", rows), original.words("answer", rows)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for i in run.spec.gone:
-            row = original.row_of[i]
-            told = {"id": i, "label": classes[arrays["label"][row]], "predicted": classes[arrays["predicted"][row]]}
-            told["loss"] = float(arrays["loss"][row])
+        for i, row, label, predicted in zip(run.spec.gone, rows, given, answers, strict=True):
+            told = {"id": i, "label": label, "predicted": predicted, "loss": float(original.arrays["loss"][row])}
             if original.sprite:
                 archive.writestr(f"pictures/{i}.png", picture(i))
                 told["picture"] = f"pictures/{i}.png"

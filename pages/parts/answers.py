@@ -1,12 +1,9 @@
-"""What the map and the lists show of instances that have no single class: several labels, or a number."""
+"""What the map shows of instances that have no single class: several labels, or a number."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from unlearn_core.data.base import plain_number
 from unlearn_core.figures.palette import BLUE, GREY, SEQUENTIAL, VERMILLION
 from unlearn_core.runs.originals import Original
 
@@ -37,15 +34,3 @@ def colouring(found: Original, colour: str) -> dict | None:
         value = a["target" if colour == name else "answer"][:, 0]
         return {"value": value.astype(np.float32), "colours": tuple(SEQUENTIAL[1:]), "title": f"{colour.capitalize()} ({unit})"}
     return None
-
-
-def words(found: Original, which: str, rows: Any = slice(None)) -> list[str]:
-    """What training instances are ("target"), or what the model says of them ("answer"), in words. rows: their places in the arrays."""
-    if found.task == "classes":
-        names = found.meta["class_names"]
-        return [names[c] for c in found.arrays["label" if which == "target" else "predicted"][rows].tolist()]
-    values = found.arrays[which][rows]
-    if found.task == "number":
-        return [plain_number(round(float(value), 1)) for value in values[:, 0]]
-    names = np.array(found.meta["target_names"])
-    return [" + ".join(names[row]) or "none" for row in values]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.remembering import remembered
 from unlearn_core.runs import originals
 from unlearn_core.runs.demo import open_demo
 from unlearn_core.runs.originals import Original
@@ -28,7 +29,7 @@ def backend() -> Backend:
     return Backend(store, Service(store))
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
+@remembered(6)
 def _original(folder: str, key: str, changed: int) -> Original | None:
     return originals.load(Store(Path(folder)), key)
 

@@ -11,10 +11,11 @@ import streamlit as st
 from pages.parts import jobs
 from pages.parts.backend import backend
 from pages.parts.blocks import chart
+from pages.parts.remembering import remembered
 from unlearn_core import models
 from unlearn_core.data.parts import MODALITIES, column_spans
 from unlearn_core.data.tokens import spans
-from unlearn_core.evidence.attribution import MOST, SOURCE, definition, same_first
+from unlearn_core.evidence.attribution import GIVEN, MOST, SOURCE, definition, same_first
 from unlearn_core.figures import attribution as figures
 from unlearn_core.runs import api
 from unlearn_core.runs.api import Run
@@ -58,15 +59,16 @@ def _stored(found: Original) -> dict[int, np.ndarray]:
     return _load(str(backend().store.folder), found.key, changed)
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
+@remembered(6)
 def _load(folder: str, key: str, changed: int) -> dict[int, np.ndarray]:
     return api.load_attribution(backend().store, key)
 
 
 def legend(found: Original, short: bool = False) -> None:
     """What the marks mean; short: where the definition stands beside it."""
-    told = "In logits." if short else f"{escape(definition(found.meta['modality']))} Source: {escape(SOURCE)}."
-    marks = f"{_mark('speaks for', 1.0, 'the given label')} the given label, {_mark('against', -1.0, 'the given label')} it"
+    told = "In logits." if short else f"{escape(definition(found.meta['modality'], found.task))} Source: {escape(SOURCE)}."
+    given = GIVEN[found.task]
+    marks = f"{_mark('speaks for', 1.0, given)} {given}, {_mark('against', -1.0, given)} {'it' if found.task == 'classes' else 'them'}"
     st.html(f"<small>{marks}. {told}</small>")
 
 
@@ -134,8 +136,8 @@ def before_and_after(run: Run, found: Original) -> None:
     ids = view["ids"].tolist()
     if len(run.spec.gone) > len(ids):
         st.caption(f"The first {len(ids)} of {len(run.spec.gone):,} forgotten instances.")
-    classes, labels = found.meta["class_names"], found.arrays["label"]
-    title = lambda i: f"{i}: {classes[labels[found.row_of[i]]]}, {_cut(' '.join(found.texts[found.row_of[i]].split()), 60)}"  # noqa: E731
+    given = dict(zip(ids, found.words("target", [found.row_of[i] for i in ids]), strict=True))
+    title = lambda i: f"{i}: {given[i]}, {_cut(' '.join(found.texts[found.row_of[i]].split()), 60)}"  # noqa: E731
     instance = st.selectbox("Instance", ids, format_func=title, key=f"deciding.one.{run.key}", help="With its given label.")
     at = ids.index(instance)
     part = slice(int(view["start"][at]), int(view["start"][at + 1]))

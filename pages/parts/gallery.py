@@ -31,10 +31,11 @@ WORDS = {"text": "words", "tabular": "columns"}
 
 
 def thumbnail(found: Original, instance: int, size: int = 64) -> bytes:
-    """PNG of one training instance, enlarged without smoothing."""
+    """PNG of one training instance, its longer side `size` pixels, enlarged without smoothing."""
     tile = np.asarray(found.tiles[found.row_of[instance]])
+    height, width = (max(1, round(side * size / max(tile.shape[:2]))) for side in tile.shape[:2])
     out = io.BytesIO()
-    Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile).resize((size, size), Image.Resampling.NEAREST).save(out, "PNG")
+    Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile).resize((width, height), Image.Resampling.NEAREST).save(out, "PNG")
     return out.getvalue()
 
 
@@ -118,7 +119,9 @@ def _marking(found: Original) -> bool:
     modality = found.meta["modality"]
     label = f"Mark the {WORDS[modality]} that weigh most"
     # Rows are read column by column anyway; of a text a person wants to see what counts.
-    return st.toggle(label, value=modality == "text", key=f"gallery.mark.{modality}", help=f"{definition(modality)} Source: {SOURCE}.")
+    return st.toggle(
+        label, value=modality == "text", key=f"gallery.mark.{modality}", help=f"{definition(modality, found.task)} Source: {SOURCE}."
+    )
 
 
 def _remove(state: Studio, instance: int, line: str) -> None:

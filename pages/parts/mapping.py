@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 
 import numpy as np
-import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import answers, jobs, pooling
 from pages.parts.backend import backend, original
 from pages.parts.picker import Points
+from pages.parts.remembering import remembered
 from unlearn_core import projection
 from unlearn_core.data.forget import ForgetSet
 from unlearn_core.figures.palette import BLUE, GREY, SEQUENTIAL, VERMILLION, class_style
@@ -59,7 +59,7 @@ def awaited(found: Original, name: str) -> None:
     jobs.panel(job.key, f"laying out with {projection.TITLES[name]}", lambda: api.submit_layout(store, found.spec, name), curves=False)
 
 
-@st.cache_resource(max_entries=12, show_spinner=False)
+@remembered(12)
 def _points(key: str, layout: str, colour: str, chosen: tuple[int, ...], pool: str | None, mark: int, _gone: tuple[int, ...]) -> Points:
     """mark: stands for `_gone`, since hashing tens of thousands of ids on every rerun takes a while here."""
     found = original(key)
@@ -125,7 +125,7 @@ def _colouring(found: Original, colour: str, chosen: tuple[int, ...]) -> dict:
     return {"category": inside, "names": ("kept", "chosen to forget"), "colours": (GREY, VERMILLION), "shapes": (0, 3)}
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
+@remembered(6)
 def captions(key: str) -> tuple[str, ...]:
     """One short line for each training instance: id, label, prediction, loss."""
     found = original(key)
@@ -133,12 +133,12 @@ def captions(key: str) -> tuple[str, ...]:
     return tuple(
         f"id {i} · {given} {label} · predicted {predicted} · loss {loss:.3g}"
         for i, label, predicted, loss in zip(
-            a["ids"].tolist(), answers.words(found, "target"), answers.words(found, "answer"), a["loss"].tolist(), strict=True
+            a["ids"].tolist(), found.words("target"), found.words("answer"), a["loss"].tolist(), strict=True
         )
     )
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
+@remembered(6)
 def _rows(key: str) -> tuple[str, ...] | None:
     found = original(key)
     if not found.texts:
@@ -158,7 +158,7 @@ def snippet(text: str, most: int) -> str:
     return f"{line[: at if at > 0 else most - 1].rstrip(' ,')} …"
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
+@remembered(6)
 def _sprite(key: str) -> str | None:
     found = original(key)
     return "data:image/png;base64," + base64.b64encode(found.sprite.read_bytes()).decode() if found.inline else None

@@ -23,6 +23,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import streamlit as st
 
+from pages.parts.remembering import forgotten_by
+
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "picker"
 _OPS = ("add", "remove", "undo", "clear")
 _HOWS = ("click", "lasso", "box", "keyboard", "button")
@@ -340,6 +342,9 @@ def _sprite_block(sprite: str | None, key: str) -> bytes:
     kind, _, body = sprite.partition(",")
     image = base64.b64decode(body) if kind.endswith(";base64") else urllib.parse.unquote_to_bytes(body)
     return _block(key, {"url": None}, {"image": image})
+
+
+forgotten_by(_sprite_block.cache_clear)
 
 
 def _source(*names: str) -> str:

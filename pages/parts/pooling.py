@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages.parts import jobs, opening
+from pages.parts import jobs, opening, waiting
 from pages.parts.backend import backend
-from unlearn_core.runs import api, pools
+from pages.parts.remembering import remembered
+from unlearn_core.runs import api, forecast, pools
 from unlearn_core.runs.api import Audit, Run
+from unlearn_core.runs.forecast import Forecast
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.pools import Table
 from unlearn_core.runs.spec import AuditSpec, PoolSpec
@@ -33,7 +37,7 @@ def table(found: Original) -> Table | None:
     return _load(key) if key else None
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@remembered(4)
 def _load(key: str) -> Table | None:
     return pools.load(backend().store, key)
 
@@ -57,18 +61,18 @@ def members_field(place, found: Original, key: str, first: int | None = None) ->
     )
 
 
-def cost(spec: PoolSpec, seconds: list[float] | None = None) -> str:
-    """What training the pool takes, before it is asked for. seconds: of single retrainings on this machine, if known."""
-    store = backend().store
-    if pools.load(store, spec.key):
-        return f"The {spec.members} shadow models are there already; attacking takes about a second."
-    if not seconds:
-        return f"{spec.members} models are trained once and serve every later question about this dataset and model."
-    most = spec.members * sum(seconds) / len(seconds)
-    return (
-        f"{spec.members} models are trained once and serve every later question about this dataset and model: at most about {most:.0f} s here, "
-        "and a fraction of it where small models train together, which is measured first and shown with the progress."
-    )
+def cost(spec: PoolSpec, found: Original) -> None:
+    """Say what training the pool takes, before it is asked for."""
+    if pools.load(backend().store, spec.key):
+        st.caption(f"The {spec.members} shadow models are there already.")
+        return
+    st.caption(f"{spec.members} models are trained once and serve every later question about this dataset and model.")
+    waiting.tell(replace(found.spec, device=spec.device), lambda: expected(spec, found))
+
+
+def expected(spec: PoolSpec, found: Original) -> Forecast:
+    """What training the pool is expected to take."""
+    return forecast.shadows(backend().store, spec, len(found.ids), waiting.place(spec.device))
 
 
 def audit(run: Run, found: Original) -> Audit | None:
@@ -105,9 +109,10 @@ def ask(found: Original) -> None:
     spec, store = api.pool_spec(found, members, opening.device_now(found)), backend().store
     job = store.job(spec.key)
     if job and job.status != "done":
-        jobs.panel(spec.key, "the shadow models", lambda: api.submit_pool(store, spec), curves=False)
+        again, told = lambda: api.submit_pool(store, spec), lambda: expected(spec, found)
+        jobs.panel(spec.key, "the shadow models", again, curves=False, expected=told)
         return
-    st.caption(cost(spec, [found.meta["seconds"]]))
+    cost(spec, found)
     if st.button("Train the shadow models", key="pool.train", icon=":material/groups:"):
         api.submit_pool(store, spec)
         st.rerun()

@@ -7,6 +7,7 @@ import streamlit as st
 from pages.parts import gallery, jobs, pooling, sections, tuning, waiting
 from pages.parts.backend import backend, original
 from pages.parts.plain import plain
+from pages.parts.remembering import remembered
 from pages.parts.sections import shown
 from pages.parts.state import Studio, readable
 from unlearn_core import methods, report
@@ -52,7 +53,7 @@ def _again(job: Job) -> None:
     api.submit_run(backend().store, RunSpec.from_dict(job.spec))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@remembered(8, st.cache_data)
 def _load(key: str, changed: int) -> Run | None:
     return api.load_run(backend().store, key)
 

@@ -15,7 +15,6 @@ from unlearn_core.evidence import definition
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.spec import OriginalSpec
 
-WAITING = "scenario.waiting"  # (key of its original, name) while its instances are still to be chosen
 WHICH = "scenario.which"
 COLUMNS = 4
 
@@ -74,15 +73,15 @@ def start(state: Studio, known: Scenario) -> None:
     state.open(spec)
     if state.parent:
         state.go_on("")  # what is planted may be gone already in what came before
-    st.session_state[WAITING] = spec.key, known.name
+    state.scenario = known.name
 
 
 def preselect(state: Studio, found: Original) -> None:
     """Choose what a scenario that was just opened is about, and say what the one on screen is, also after a reload or on a shared link."""
-    key, name = st.session_state.get(WAITING, ("", ""))
-    if key == found.key:
-        del st.session_state[WAITING]
-        _choose(state, found, scenario(name))
+    waiting = next((known for known in SCENARIOS if known.name == state.scenario), None)
+    state.scenario = ""
+    if waiting:
+        _choose(state, found, waiting)
     known = _on_screen(state, found)
     if known:
         _banner(state, found, known)

@@ -211,6 +211,6 @@ def table(found: Original, ids: tuple[int, ...], provenance: tuple[str, ...]) ->
     a = found.arrays
     sure = {"confidence": a["confidence"][rows]} if found.task == "classes" else {}
     return pd.DataFrame({
-        "id": ids, "label": answers.words(found, "target", rows), "predicted": answers.words(found, "answer", rows),
+        "id": ids, "label": found.words("target", rows), "predicted": found.words("answer", rows),
         "loss": a["loss"][rows], **sure, "how": provenance,
     })  # fmt: skip

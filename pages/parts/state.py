@@ -17,12 +17,13 @@ from unlearn_core.errors import BadInput
 from unlearn_core.runs import api
 from unlearn_core.runs.demo import default_spec
 from unlearn_core.runs.spec import OriginalSpec, RunSpec
-from unlearn_core.runs.store import Job
+from unlearn_core.runs.store import MAX_KEY, Job
 
 KEY = "studio"
 UNDO_STEPS = 50
 REOPENED = "reopened run"
 ORIGINAL = "original"  # in the address, where the run on screen went on from another
+OPEN, SCENARIO = "open", "scenario"  # in the address
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Studio:
     parent: key of the run whose model the next request goes on from, "" for the original.
 
     token: where the chosen set is kept in the store, so that a reload of the browser finds it again.
+    scenario: name of the one that was opened while its instances are still to be chosen, since its original is being trained.
     notice: what to say when the Studio is drawn next; a toast would not outlive the change of page.
     """
 
@@ -42,6 +44,7 @@ class Studio:
     run: str = ""
     notice: str = ""
     parent: str = ""
+    scenario: str = ""
     _before: tuple[str, RunSpec | None] = ("", None)
 
     @property
@@ -88,7 +91,7 @@ class Studio:
         """Switch to another original; ids mean something else there, so the chosen set starts anew and the old one is kept."""
         if spec.key != self.spec.key:
             self._keep()
-            self.spec, self.forget, self.past, self.token, self.run, self.parent = spec, ForgetSet(), [], "", "", ""
+            self.spec, self.forget, self.past, self.token, self.run, self.parent, self.scenario = spec, ForgetSet(), [], "", "", "", ""
             st.query_params.clear()
 
     def show(self, key: str) -> None:
@@ -150,7 +153,7 @@ def _now() -> str:
 
 
 def studio() -> Studio:
-    """The session's state; a new session is rebuilt from the address (?run=KEY, ?set=TOKEN)."""
+    """The session's state; a new session is rebuilt from the address: ?run=KEY, ?set=TOKEN, and while there is neither ?open=KEY, ?scenario=NAME."""
     if KEY not in st.session_state:
         st.session_state[KEY] = _from_address()
     found: Studio = st.session_state[KEY]
@@ -159,6 +162,8 @@ def studio() -> Studio:
     for name, value in (("run", found.run), ("set", found.token)):  # other pages drop what the address held
         if value:
             _address(name, value)
+    _address(OPEN, "" if found.run or found.token or found.spec.key == default_spec().key else found.spec.key)
+    _address(SCENARIO, found.scenario)
     found.tell_start()
     if found.notice:
         st.toast(found.notice, icon=":material/bookmark:")
@@ -214,6 +219,8 @@ def _from_address() -> Studio:
         else:
             no_run()
             st.query_params.pop("run", None)
+    elif spec := _spec_of(st.query_params.get(OPEN, "")):
+        state = Studio(spec, scenario=st.query_params.get(SCENARIO, ""))
     token = st.query_params.get("set")
     kept = store.forget_set(token) if token and token.isalnum() else None
     if kept and (not state.run or kept["original"] == state.spec.key):
@@ -234,5 +241,16 @@ def _from_address() -> Studio:
 
 
 def _spec_of(key: str) -> OriginalSpec | None:
-    found = original(key)
-    return found.spec if found else None
+    """The spec of an original that is stored or asked for; None if there is none, or none that this version understands."""
+    if not key.isalnum() or len(key) > MAX_KEY:
+        return None
+    if found := original(key):
+        return found.spec
+    job = backend().store.job(key)
+    if job is None or job.kind != "original":
+        return None
+    with suppress(BadInput, KeyError, TypeError):  # of another version
+        spec = OriginalSpec.from_dict(job.spec)
+        data.info(spec.dataset), models.info(spec.model)
+        return spec
+    return None

@@ -11,6 +11,7 @@ from pages.parts import jobs
 from pages.parts.backend import backend, original
 from pages.parts.importing import HERE, MOST_MEGABYTES
 from pages.parts.plain import plain
+from unlearn_core.data import own
 from unlearn_core.errors import BadInput
 from unlearn_core.runs import weights
 from unlearn_core.runs.spec import OriginalSpec
@@ -20,7 +21,9 @@ TOLD = "weights.told"  # why the last file was not kept
 
 def choose(spec: OriginalSpec, open_now: OriginalSpec, key: str) -> tuple[OriginalSpec, bool]:
     """The spec with the weights that were chosen for it, and whether it can be opened so. open_now: the original on screen; key: of the widgets."""
-    store, start = backend().store, open_now.weights if open_now.model == spec.model and open_now.dataset == spec.dataset else ""
+    store = backend().store
+    same = open_now.model == spec.model and _data(open_now) == _data(spec)
+    start = open_now.weights if same else ""
     field = f"{key}.weights"
     kept = {item.key: item for item in weights.kept(store)}
     titles = {"": "none, it is trained here"} | {name: f"{item.title} ({item.numbers:,} numbers)" for name, item in kept.items()}
@@ -50,6 +53,11 @@ def choose(spec: OriginalSpec, open_now: OriginalSpec, key: str) -> tuple[Origin
     return wanted, ready
 
 
+def _data(spec: OriginalSpec) -> tuple[str, str]:
+    """Which data it is, whatever part of it is taken; imports of a kind are told apart by their keys."""
+    return spec.dataset, spec.dataset_params.get(own.KEY.name, "")
+
+
 def about(spec: OriginalSpec) -> None:
     """What to know of the weights that the open original was given."""
     shown = original(spec.key) if spec.weights else None
@@ -60,12 +68,16 @@ def about(spec: OriginalSpec) -> None:
 def _give(field: str) -> None:
     """Where a file comes from. It is kept at once, and chosen; one that is refused changes nothing."""
 
-    def keep(content: bytes | Path, name: str) -> None:
+    def keep(content: bytes | str, name: str = "") -> None:
+        """content: of an upload, or a path."""
         st.session_state.pop(TOLD, None)
         try:
-            st.session_state[field] = weights.keep(backend().store, content, name).key
+            given = content if isinstance(content, bytes) else Path(content).expanduser()
+            st.session_state[field] = weights.keep(backend().store, given, name).key
         except BadInput as error:
             st.session_state[TOLD] = f"{error.problem} {error.fix}"
+        except RuntimeError:  # ~ of somebody unknown
+            st.session_state[TOLD] = "This is not a path on this machine. Give the path of a safetensors file."
         except OSError as error:
             st.session_state[TOLD] = f"The file could not be read or kept ({error.strerror}). Nothing was changed."
 
@@ -75,7 +87,7 @@ def _give(field: str) -> None:
 
     def named() -> None:
         if given := st.session_state[f"{field}.path"].strip():
-            keep(Path(given).expanduser(), "")
+            keep(given)
 
     st.file_uploader(
         "A safetensors file", key=f"{field}.file", max_upload_size=MOST_MEGABYTES, on_change=uploaded,

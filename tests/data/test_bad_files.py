@@ -194,6 +194,8 @@ BAD = {
     "cut zip": (packed(folders())[:-100], "p.zip", {}, "file"),
     "empty zip": (packed({}), "p.zip", {}, "file"),
     "zip bomb": (packed({"a/0.png": bytes(300_000_000)}), "p.zip", {}, "file"),
+    "member called dot": (crafted("."), "p.zip", {}, "file"),
+    "member without a name": (crafted("QZQZ").replace(b"QZQZ", b"\0QQQ"), "p.zip", {}, "file"),
     "climbing path": (crafted("../../evil.png"), "p.zip", {}, "file"),
     "absolute path": (crafted("/etc/evil.png"), "p.zip", {}, "file"),
     "drive": (crafted("C:/evil.png"), "p.zip", {}, "file"),

@@ -211,6 +211,12 @@ def test_one_persons_pictures_are_one_class():
     assert np.array_equal(done.planting.unseen, test[done.labels[test] == person])
 
 
+def test_a_bias_needs_two_classes():
+    three = replace(people(), labels=np.arange(400) % 3, class_names=("low", "middle", "high"))
+    with pytest.raises(BadInput, match="3 classes"):
+        plant(three, BIASED, 0.1, 0)
+
+
 def test_the_biased_subset_widens_the_gap():
     clean = people()
     done = plant(clean, BIASED, 0.1, 0)

@@ -9,7 +9,9 @@ from unlearn_core import data
 from unlearn_core.data.base import TASKS
 from unlearn_core.data.files import missing
 from unlearn_core.data.numbers import learned, ranges
+from unlearn_core.data.planting import plant
 from unlearn_core.data.texts import topics
+from unlearn_core.errors import BadInput
 
 
 @pytest.mark.parametrize("name", [name for name, info in data.registry().items() if not info.files and not name.startswith("own")])
@@ -49,6 +51,16 @@ def test_traits_of_digits_by_hand():
     for digit, named in wanted.items():
         for row in dataset.targets[dataset.labels == digit][:3]:
             assert " ".join(np.array(dataset.target_names)[row]) == named
+
+
+def test_nothing_is_planted_where_labels_are_not_what_is_learned():
+    for info in data.registry().values():
+        assert info.task == "classes" or not any(param.name == "plant" for param in info.params), info.name
+    for name in ("digit_traits", "diabetes"):
+        dataset = data.load(name)
+        assert plant(dataset, "none") is dataset
+        with pytest.raises(BadInput, match="planting changes the class of instances, and here"):
+            plant(dataset, "mislabelled")
 
 
 def test_targets_count_in_the_hash():

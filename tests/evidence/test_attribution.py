@@ -144,6 +144,13 @@ def test_batches_change_nothing(monkeypatch):
     assert told == pytest.approx([1 / 3, 2 / 3, 1])
 
 
+def test_the_definition_names_the_answer_whose_odds_it_weighs():
+    assert "odds of the given label, log" in attribution.definition("text")
+    for modality in attribution.PARTS:
+        told = attribution.definition(modality, "labels")
+        assert "odds of exactly the given labels together, log" in told and "{" not in told and "the given label," not in told
+
+
 def test_pictures_have_no_parts_with_a_name():
     with pytest.raises(BadInput, match="no words or columns"):
         attribution.weigh(lambda x: x, samples.load("digits"), [0])

@@ -428,3 +428,10 @@ def test_nothing_is_drawn_where_a_model_has_nothing_between_inputs():
     plane = next(m for m in found.measures if m.id == "boundary.plane_agreement.plane")
     assert plane.unlearned is None and "nothing between two" in plane.reason
     assert not {"plane", "segment"} & set(found.views)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_map_whose_instances_all_lie_at_one_place_is_their_average():
+    s = overview.smoother(np.full((6, 2), 3.0))
+    assert s.kept.any()
+    assert s.cells @ np.arange(6.0) == pytest.approx(2.5)

@@ -9,9 +9,11 @@ from sklearn.metrics import accuracy_score, f1_score, hamming_loss, mean_absolut
 
 from unlearn_core import evidence
 from unlearn_core.data.base import ANSWERS, Number, stratified_splits
+from unlearn_core.errors import BadInput
 from unlearn_core.evidence.attacks import logit_scaled_confidence
 from unlearn_core.evidence.base import Outputs, Subject
 from unlearn_core.evidence.logits import label_divergence, log_sigmoid, losses, membership, predictions
+from unlearn_core.evidence.slices import slice_views
 
 N, L, D = 300, 3, 6
 UNIT = Number("progression", "points", 160.0, 80.0)
@@ -199,6 +201,31 @@ def test_what_is_not_there_yet_is_missing_with_its_reason(task, given):
     for name in evidence.registry():
         for m in evidence.compute(name, subject).measures:
             assert m.unlearned is not None or m.reason or given.get("unlearned") is False, m.id
+
+
+def test_a_forget_set_without_any_label_says_so():
+    subject = make_subject("labels")
+    bare = subject.splits.train[~subject.targets[subject.splits.train].any(axis=1)]
+    assert len(bare) > 2
+    found = evidence.compute("utility", replace(subject, forget=bare, memo={}))
+    assert value(found, "utility.f1.forget").reason == "no such instance has a label"
+
+
+@pytest.mark.parametrize(("task", "strata"), [("labels", "groups"), ("number", "ranges")])
+def test_too_few_test_instances_are_counted_in_what_labels_are(task, strata):
+    subject = make_subject(task)
+    rare = subject.labels.copy()
+    rare[subject.splits.test] = np.arange(len(subject.splits.test)) % 4 + 1
+    rare[subject.forget] = 0
+    found = evidence.compute("privacy", replace(subject, labels=rare, memo={}))
+    assert value(found, "privacy.lr_attack.forget").reason == f"needs 20 test instances of these {strata}, there are 0"
+
+
+@pytest.mark.parametrize("task", ["labels", "number"])
+def test_a_slice_needs_classes(task):
+    subject = make_subject(task)
+    with pytest.raises(BadInput, match=ANSWERS[task]):
+        slice_views(subject, subject.forget[:3])
 
 
 @pytest.mark.parametrize("task", ["labels", "number"])

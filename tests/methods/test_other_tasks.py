@@ -8,7 +8,7 @@ from methods.support import Softmax, apply, original
 from unlearn_core import data, methods
 from unlearn_core.errors import BadInput
 from unlearn_core.methods import Task, nabla_tau
-from unlearn_core.models import training
+from unlearn_core.models import objectives, training
 from unlearn_core.models.device import settle
 from unlearn_core.params import resolve
 from unlearn_core.runs.spec import OriginalSpec, PoolSpec, RunSpec
@@ -42,7 +42,7 @@ class Logistic(Softmax):
 
 @pytest.mark.parametrize(("task", "by_hand"), [("number", Linear), ("labels", Logistic)])
 def test_six_steps_by_hand(task, by_hand):
-    """Full batches in float64; α and the learning rate fall with every forget epoch, L_v is read at epochs 0 and 5."""
+    """Full batches in float64; α and the learning rate fall with every forget epoch, L_v is read at epochs 0 and 5; losses are means over labels."""
     dataset = data.load(SOURCES[task])
     model = original(dataset, "softmax", epochs=20)[0].double()
     x, y = (t.double() if t.is_floating_point() else t for t in training.tensors(dataset, "cpu"))
@@ -53,15 +53,15 @@ def test_six_steps_by_hand(task, by_hand):
     own = np.array([hand.loss(z[[i]], targets[[i]]) for i in train])
     forget = train[np.argsort(own)[:40]]
     retain, heldout = np.setdiff1d(train, forget), dataset.splits.heldout
-    alpha0, epochs, lr, active = 0.6, 6, 0.03, 0
+    alpha0, epochs, lr, active, labels = 0.6, 6, 0.03, 0, targets.shape[1]
     for epoch in range(epochs):
         if epoch in (0, 5):
             unseen = hand.loss(z[heldout], targets[heldout])
         alpha = alpha0 * (1 - epoch / epochs)
-        gap = max(unseen - hand.loss(z[forget], targets[forget]), 0.0)
+        gap = max(unseen - hand.loss(z[forget], targets[forget]), 0.0) / labels
         active += gap > 0
         pair = zip(hand.gradient(z[forget], targets[forget]), hand.gradient(z[retain], targets[retain]), strict=True)
-        hand.step([-2 * alpha * gap * f + (1 - alpha) * r for f, r in pair], lr * (1 - 0.9 * epoch / epochs))
+        hand.step([(-2 * alpha * gap * f + (1 - alpha) * r) / labels for f, r in pair], lr * (1 - 0.9 * epoch / epochs))
     assert active > 0
     params = resolve(nabla_tau.METHOD.params, {"alpha": alpha0, "passes": epochs, "batch": 4096, "lr": lr}, "nabla_tau")
     given = Task(
@@ -71,6 +71,37 @@ def test_six_steps_by_hand(task, by_hand):
     found = nabla_tau.run(given)
     np.testing.assert_allclose(found.head.weight.detach().numpy(), hand.values[0], atol=1e-7)
     np.testing.assert_allclose(found.head.bias.detach().numpy(), hand.values[1], atol=1e-7)
+
+
+def test_as_many_labels_again_that_say_the_same_leave_alpha_its_meaning():
+    """Twins of every label double each sum of losses; the mean over them, and so what α weighs, stays as it was."""
+    from dataclasses import replace
+
+    dataset = data.load("digit_traits")
+    twice = replace(dataset, targets=np.tile(dataset.targets, 2), target_names=(*dataset.target_names, *dataset.target_names))
+    train, ends = dataset.splits.train, []
+    for one in (dataset, twice):
+        model = original(dataset, "softmax", epochs=20)[0]
+        if one is twice:
+            head = torch.nn.Linear(model.head.in_features, 8)
+            with torch.no_grad():
+                head.weight.copy_(model.head.weight.repeat(2, 1))
+                head.bias.copy_(model.head.bias.repeat(2))
+            model.head = head
+        x, y = training.tensors(one, "cpu")
+        own = (
+            objectives.loss(model(x[train]), y[train], "none").argsort().numpy()
+        )  # the cap leaves those to be raised that are learned best
+        given = Task(
+            model=model.double(), x=x.double(), y=y, forget=torch.as_tensor(train[own[:40]]), retain=torch.as_tensor(train[own[40:]]),
+            heldout=torch.as_tensor(dataset.splits.heldout), share=0.1, params=resolve(nabla_tau.METHOD.params, {}, "nabla_tau"), seed=0,
+            device="cpu", train=None, progress=training.silent, watch=lambda model: False,
+        )  # fmt: skip
+        ends.append(nabla_tau.run(given).head.weight.detach())
+        assert given.chosen["acted_steps"] > 10
+    torch.testing.assert_close(ends[1][:4], ends[1][4:])
+    # AdamW hardly looks at the size of a gradient; a sum instead of the mean would bend the balance of the two terms.
+    assert (ends[1][:4] - ends[0]).abs().max() < 1e-4
 
 
 @pytest.fixture(scope="module")

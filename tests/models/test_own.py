@@ -70,6 +70,26 @@ def test_every_kind_of_number_is_read_as_the_safetensors_library_reads_it(tmp_pa
     assert own.read(path.read_bytes(), "mixed.safetensors").key == found.key
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"\ud800":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        '{"__metadata__":{"epochs":3},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        '{"__metadata__":[],"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        '{"__metadata__":{"loss":NaN},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2000000000,2000000000,2000000000,0],"data_offsets":[0,0]}}',
+    ],
+    ids=["half a surrogate pair", "a remark that is no text", "remarks as a list", "no JSON", "a shape beyond every number"],
+)
+def test_headers_that_the_library_cannot_read_are_refused_before_anything_is_kept(text, tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(raw(None, b"\0\0\x80?", text))
+    with pytest.raises(SafetensorError):
+        load_file(path)
+    with pytest.raises(BadInput, match="header of w.safetensors cannot be read|is too large"):
+        own.read(path)
+
+
 def test_the_key_is_one_of_the_content():
     a, b = torch.arange(4.0), torch.ones(2, 2)
     keys = {own.read(save({"a": a, "b": b}, about)).key for about in (None, {"note": "another header"})}

@@ -83,3 +83,14 @@ def test_a_bad_plug_in_is_left_out_and_said(installed, source, said):
     with pytest.warns(UserWarning, match=said):
         found = models.registry()
     assert "maxout" not in found and found["mlp"].title == "Multilayer perceptron"
+
+
+def test_of_two_plug_ins_of_one_name_the_second_is_left_out_and_said(installed):
+    points = installed / FOLDER / "entry_points.txt"
+    points.write_text(points.read_text().rstrip() + "\nagain = maxout_plugin:AGAIN\n")
+    path = installed / "maxout_plugin.py"
+    path.write_text(path.read_text() + '\n\nAGAIN = ModelInfo(**{**vars(MODEL), "title": "Another"})\n')
+    plugged.cache_clear()
+    with pytest.warns(UserWarning, match="maxout_plugin:AGAIN .unlearn_core.models. is left out: another is called maxout"):
+        found = models.registry()
+    assert found["maxout"].title == "Maxout layer"

@@ -20,7 +20,7 @@ from torch import nn
 from unlearn_core import data, models
 from unlearn_core.__main__ import main
 from unlearn_core.data.base import Planting, Trigger
-from unlearn_core.data.planting import POISONED
+from unlearn_core.data.planting import POISONED, plant
 from unlearn_core.errors import BadInput, Cancelled
 from unlearn_core.models import pretrained, pretrained_encoders, training
 from unlearn_core.models.device import settle
@@ -114,6 +114,21 @@ def test_a_planted_word_is_encoded_in_front_of_the_text(tmp_path):
     marked = found.planting.trigger.stamp(found.inputs[words.splits.test])
     assert marked[:, 1].all() and not found.inputs[words.splits.test, 1].any()
     assert np.array_equal(marked[:, 0], found.inputs[words.splits.test, 0] + 3)
+
+
+def test_texts_are_marked_with_every_word_that_planting_wrote(tmp_path):
+    """Of several words the first alone would be another, weaker mark than the one that was learned."""
+    poisoned, seen = plant(samples.load("words"), POISONED), []
+
+    def encode(texts, progress):
+        seen.append(list(texts))
+        return np.arange(float(len(texts)))[:, None].astype(np.float32)
+
+    features_of(poisoned, {}, tmp_path, lambda: encode, silent)
+    planted = poisoned.texts[poisoned.planted[POISONED][0]].split()
+    words = planted[: len(poisoned.planting.trigger.values)]
+    assert len(words) > 1 and len(seen) == 2
+    assert seen[1] == [" ".join([*words, poisoned.texts[i]]) for i in poisoned.planting.unseen]
 
 
 @pytest.mark.parametrize("hidden", [0, 8])

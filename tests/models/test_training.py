@@ -149,6 +149,20 @@ def test_progress_rises_to_one_and_carries_the_loss(digits):
     assert len(losses) == 3 and losses[-1] < losses[0]
 
 
+def test_slow_steps_are_reported_one_by_one_with_their_true_share(monkeypatch, digits):
+    now = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: now.__setitem__(0, now[0] + 1.0) or now[0])  # every step takes long
+    steps, seen = -(-len(digits.splits.train) // 64), []
+    train("mlp", digits, epochs=2, batch=64, progress=lambda fraction, **curves: seen.append((fraction, bool(curves))))
+    assert [fraction for fraction, ended in seen if not ended] == pytest.approx([k / steps / 2 for k in range(1, 2 * steps + 1)])
+    now, seen = [0.0], []
+    monkeypatch.setattr(training.time, "monotonic", lambda: 0.0)
+    train("mlp", digits, epochs=2, batch=8, progress=lambda fraction, **curves: seen.append((fraction, bool(curves))))
+    steps = -(-len(digits.splits.train) // 8)
+    expected = [(epoch + k / steps) / 2 for epoch in range(2) for k in range(32, steps + 1, 32)]
+    assert [fraction for fraction, ended in seen if not ended] == pytest.approx(expected)
+
+
 def test_after_epoch_ends_the_training(wine):
     epochs = []
     model = train("mlp", wine, epochs=50, after_epoch=lambda model: bool(epochs.append(1) or len(epochs) == 4))

@@ -10,13 +10,15 @@ import pytest
 from data.test_importing import csv, packed, picture
 from PIL import Image
 
-from unlearn_core import projection, run
+from unlearn_core import data, projection, run
 from unlearn_core.data import importing, own
 from unlearn_core.data.importing import Options
-from unlearn_core.errors import BadInput
-from unlearn_core.runs import api, deleting, originals
+from unlearn_core.errors import BadInput, Cancelled
+from unlearn_core.models.pretrained_features import features_of
+from unlearn_core.runs import api, deleting, loading, originals, pools
 from unlearn_core.runs.pipeline import Pipeline
 from unlearn_core.runs.progress import Reporter, write_curves
+from unlearn_core.runs.spec import PoolSpec
 from unlearn_core.runs.store import Store
 
 MARK = "QZXMARKERQZX"
@@ -75,7 +77,11 @@ def test_nothing_of_it_is_left_anywhere(store):
     found = holding(store, *marks)
     assert {path.split("/")[0] for path in found} >= {"data", "index.sqlite", "originals", "runs", "pools", "audits"}
     made = deleting.made_from(store, mine.key)
-    assert made.counts == {"originals": 1, "runs": 2, "retrained": 4, "shadows": 8, "sets": 1} and made.kept == mine and not made.busy
+    assert (
+        made.counts == {"originals": 1, "runs": 2, "retrained": 4, "shadows": 8, "features": 0, "sets": 1}
+        and made.kept == mine
+        and not made.busy
+    )
     assert str(made) == "1 model with its map, 2 runs, 4 retrained models, 8 shadow models and 1 saved selection"
     assert made.size > 10_000
     there = deleting.made_from(store, others.key)
@@ -113,6 +119,67 @@ def test_pictures_go_with_their_sprites(store):
     assert holding(store, *rows) == []
 
 
+def test_what_stays_of_a_deleted_run_or_an_unfinished_pool_goes_too(store):
+    kept, done = small(store)
+    pool = PoolSpec.make(done.spec.original, done.spec.dataset_hash, 8, share=0.4)
+
+    class Stopped(Reporter):
+        def stage(self, words, start=0.0, stop=1.0):
+            def progress(share):
+                if list(store.folder.glob("shadows/*")):
+                    raise Cancelled
+
+            return progress
+
+    with pytest.raises(Cancelled):
+        pools.prepare(store, pool, Stopped())
+    store.delete(done.key)
+    store.discard("originals", done.spec.original.key)
+    made = deleting.made_from(store, kept.key)
+    assert made.counts["retrained"] == 1 and made.counts["shadows"] >= 1 and made.counts["runs"] == 0
+    deleting.delete(store, kept.key)
+    assert not list(store.folder.glob("retrained/*")) and not list(store.folder.glob("shadows/*"))
+
+
+def encoded(kept, folder, name="a"):
+    """The features of an import as a frozen encoder's, here the length of each text."""
+    source = data.load(kept.name, {"key": kept.key})
+    return features_of(
+        source, {"encoder": name}, folder / loading.FOLDER, lambda: lambda texts, _: np.array([[len(t)] for t in texts]), print
+    )
+
+
+def test_features_go_with_the_data_that_they_were_computed_from(store):
+    mine, others = (own.save(importing.read(TEXTS, "m.jsonl", Options(text="text", target="label", title=title))) for title in "ab")
+    for kept, name in ((mine, "a"), (others, "b")):
+        encoded(kept, store.folder, name)
+    (store.folder / loading.FOLDER / ".writing-999999999-x").write_bytes(b"half of some features")
+    made = deleting.made_from(store, mine.key)
+    assert made.counts["features"] == 1 and str(made) == "1 file of features"
+    deleting.delete_data_only(store, mine.key)
+    assert [left.key for left in deleting.leftovers(store)] == [mine.key]
+    deleting.delete(store, mine.key)
+    assert len(list(store.folder.glob("features/[!.]*"))) == 1 and deleting.made_from(store, others.key).counts["features"] == 1
+    store.sweep()
+    assert not list(store.folder.glob("features/.*"))
+
+
+def test_half_of_a_result_that_is_being_written_is_not_read(store):
+    kept, _ = small(store)
+    with store.writing("runs", "c" * 20) as folder, store.writing("originals", "c" * 20) as other:
+        (folder / "spec.json").write_text('{"orig')
+        (other / "table.npz").write_bytes(b"PK")
+        assert deleting.made_from(store, kept.key).counts["runs"] == 1
+
+
+def test_deleting_only_the_data_leaves_no_half_of_it(store, monkeypatch):
+    kept = own.save(importing.read(csv(), "people.csv"))
+    monkeypatch.setattr(own.shutil, "rmtree", lambda *given, **how: None)  # ended before anything is erased
+    deleting.delete_data_only(store, kept.key)
+    monkeypatch.undo()
+    assert not (store.folder / "data" / kept.key).exists() and own.save(importing.read(csv(), "people.csv")) == kept
+
+
 def test_what_was_removed_before_leaves_the_index_too(store):
     store.save_forget_set("old", "0" * 20, MARK, MARK * 50)
     store.record("1" * 20, "original", {"name": MARK})
@@ -141,6 +208,23 @@ def test_an_index_that_is_never_let_go_is_said(store):
     finally:
         reader.close()
     store.compact()
+
+
+def test_deleting_again_empties_an_index_that_was_not_let_go(store, monkeypatch):
+    kept, _ = small(store)
+
+    def busy(self):
+        raise BadInput("store", "another program reads the index all the time.", "Close it, and delete again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "compact", busy)
+        with pytest.raises(BadInput, match="delete again"):
+            deleting.delete(store, kept.key)
+    done = []
+    monkeypatch.setattr(Store, "compact", lambda self: done.append(1))
+    with pytest.raises(BadInput, match="nothing here comes from"):
+        deleting.delete(store, kept.key)
+    assert done
 
 
 def small(store, name="people.csv"):

@@ -429,3 +429,16 @@ def test_the_log_is_kept_short_and_survives_half_a_line(store, monkeypatch):
     assert found[-1]["seconds"] == 59.0
     durations.record(store, "training", "cpu", 60.0)
     assert durations.read(store, durations.here("cpu"))[-1]["seconds"] == 60.0
+
+
+def test_lines_that_are_no_times_are_passed_over(store):
+    plant_training(store, 1000, 1e-5)
+    before = durations.read(store, HERE)
+    with open(store.folder / durations.FILE, "ab") as out:
+        out.write(b'\xff\xfe\nnull\n7\n{"what": "training"}\n{"what": "trai\n')
+    assert before and durations.read(store, HERE) == before
+
+
+def test_a_clock_that_was_set_back_does_not_lengthen_what_is_left():
+    mark = Mark("tuning", 5000.0, 0.1, 0.7)
+    assert told(5.0, 2.0).left(job("tuning", 0.1), mark, 1400.0, 1400.0) == (7.0, True)

@@ -1,12 +1,16 @@
 """Maps of an original: which one comes by itself, one more on request, and its pictures in a file that is read in places."""
 
 import os
+import sys
+import time
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from unlearn_core import data, projection
+from unlearn_core.errors import BadInput
 from unlearn_core.runs import api, originals, worker
 from unlearn_core.runs.originals import add_layout, prepare
 from unlearn_core.runs.pipeline import Pipeline
@@ -15,6 +19,12 @@ from unlearn_core.runs.spec import OriginalSpec
 from unlearn_core.runs.store import BACKGROUND, Store
 
 ASKED = []
+
+
+@pytest.fixture(autouse=True)
+def main(monkeypatch):
+    """A process that is started runs the main module first, and tests of pages leave theirs in its place."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
 def flat(features, rows, distances, seed, tick, name="umap"):
@@ -112,5 +122,33 @@ def test_the_process_of_its_own_makes_every_layout_and_can_be_cancelled(monkeypa
         with pytest.raises(Cancelled):
             process(*given, stop, name="umap")
         assert np.array_equal(process(*given, lambda: None, name="pacmap"), projection.pacmap_layout(*given))
+    finally:
+        process.close()
+
+
+def test_a_process_that_was_ended_from_outside_is_started_again(monkeypatch):
+    from unlearn_core.runs.layout_process import LayoutProcess
+
+    def end(process):
+        for one in list(process.pool._processes.values()):
+            one.kill()
+            one.join()
+
+    features = np.random.default_rng(0).normal(size=(80, 5)).astype(np.float32)
+    given = features, *projection.nearest(features), 3
+    monkeypatch.setattr(projection, "warm_up", os.getpid)
+    process = LayoutProcess()
+    try:
+        with pytest.raises(BadInput, match="lack of memory"):
+            process(*given, lambda: end(process), name="umap")
+        with pytest.raises(BadInput, match="PaCMAP needs"):
+            process(features[:20], *projection.nearest(features[:20]), 3, lambda: None, name="pacmap")
+        warm = process.pool
+        end(process)  # while it is idle
+        until = time.monotonic() + 20
+        while not process.pool._broken and time.monotonic() < until:
+            time.sleep(0.01)
+        assert process(*given, lambda: None, name="pacmap").shape == (80, 2)
+        assert process.pool is not warm
     finally:
         process.close()

@@ -45,6 +45,9 @@ def store(tmp_path):
     return Store(tmp_path)
 
 
+FILES = 3  # of a shadow: weights, answers, and whose it is
+
+
 def contents(store, kind="shadows"):
     return {path.relative_to(store.folder): path.read_bytes() for path in sorted((store.folder / kind).rglob("*.*"))}
 
@@ -62,7 +65,7 @@ def test_a_pool_is_trained_once(store, trained):
     assert pools.load(store, SPEC.key) is None
     table = pools.prepare(store, SPEC, Reporter())
     before = contents(store)
-    assert trained == [16] and len(before) == 2 * 16
+    assert trained == [16] and len(before) == FILES * 16
     again = pools.prepare(store, SPEC, Reporter())
     assert trained == [16] and contents(store) == before
     assert again.key == SPEC.key and again.spec == SPEC and again.meta == table.meta
@@ -75,7 +78,7 @@ def test_a_larger_pool_takes_over_the_models_of_a_smaller_one(store, trained):
     small = contents(store)
     table = pools.prepare(store, SPEC, Reporter())
     assert trained == [8, 8] and table.meta["trained"] == 8
-    assert len(contents(store)) == 2 * 16 and small.items() <= contents(store).items()
+    assert len(contents(store)) == FILES * 16 and small.items() <= contents(store).items()
     pools.prepare(store, replace(SPEC, members=12), Reporter())
     assert trained == [8, 8]
 
@@ -96,7 +99,7 @@ def test_an_interrupted_pool_keeps_what_finished_and_resumes(store, full, traine
     with pytest.raises(Cancelled):
         pools.prepare(store, SPEC, Impatient())
     kept = contents(store)
-    done = len(kept) // 2
+    done = len(kept) // FILES
     assert 0 < done < 16 and done % CHUNK == 0 and pools.load(store, SPEC.key) is None
     table = pools.prepare(store, SPEC, Reporter())
     assert trained == [16, 16 - done] and kept.items() <= contents(store).items()

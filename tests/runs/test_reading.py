@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import queue
+import subprocess
 import sys
 import time
 
@@ -129,6 +131,13 @@ def test_a_file_that_kills_its_reader_is_one_sentence(code, words, tmp_path, mon
     assert words in str(caught.value) and "Nothing was kept" in caught.value.fix
     assert len(asked(reading, "preview", path)) == len(TABLE.columns)  # a fresh reader takes the next one
     reading.close()
+
+
+def test_a_reader_that_is_killed_within_an_answer_is_heard_of():
+    code = 'import os; os.write(1, b\'{"told": 1}\\n{"answer": [1, 2\'); os._exit(3)'
+    said = queue.SimpleQueue()
+    readings._listen(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True), said)
+    assert [said.get_nowait() for _ in range(said.qsize())] == [{"told": 1}, {"ended": 3}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to a limit of its memory")

@@ -13,7 +13,7 @@ import pytest
 
 from unlearn_core.errors import BadInput, Cancelled, Preempted
 from unlearn_core.runs.progress import StoreReporter, read_curves, write_curves
-from unlearn_core.runs.store import BACKGROUND, SCRATCH, URGENT, Store, pack, unpack
+from unlearn_core.runs.store import BACKGROUND, LOOKED, SCRATCH, URGENT, Store, pack, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -277,6 +277,26 @@ def test_reporter_hears_cancel_and_more_urgent_work(own):
         progress(0.7)
 
 
+def test_what_is_merely_looked_at_comes_first_but_costs_no_work(own):
+    own.submit("abc", "evidence", {}, priority=BACKGROUND)
+    own.claim(1)
+    reporter = StoreReporter(own, "abc", yields=True)
+    progress = reporter.stage("retraining 1 of 3", 0.0, 0.3)
+    own.submit("other", "pool", {}, priority=BACKGROUND)
+    own.submit("looked", "attribution", {}, priority=LOOKED)
+    reporter.looked = 0.0
+    progress(0.9)  # goes on: this model would have to be trained again
+    with pytest.raises(Preempted):
+        reporter.stage("retraining 2 of 3", 0.3, 0.6)
+    own.requeue("abc", "evidence", BACKGROUND)
+    assert own.claim(1).key == "looked"
+    own.finish("looked", "done")
+    own.finish("abc", "done")
+    assert own.claim(1).key == "other"
+    own.submit("more", "attribution", {}, priority=LOOKED)
+    StoreReporter(own, "other", yields=True).stage("training 8 shadow models")  # its stages are not all kept
+
+
 def test_curves_survive_a_torn_line_and_what_is_written_after_it(own):
     write_curves(own, "abc", [{"fraction": 0.1}, {"fraction": 0.2}])
     with open(own.curves_path("abc"), "a", encoding="utf-8") as out:
@@ -285,6 +305,9 @@ def test_curves_survive_a_torn_line_and_what_is_written_after_it(own):
     write_curves(own, "abc", [{"fraction": 0.4}])
     assert [point["fraction"] for point in read_curves(own, "abc")] == [0.1, 0.2, 0.4]
     assert read_curves(own, "nothing") == []
+    with open(own.curves_path("abc"), "ab") as out:
+        out.write(b"\xff\x00\nnull\n")
+    assert [point["fraction"] for point in read_curves(own, "abc")] == [0.1, 0.2, 0.4]
 
 
 # forget sets ---------------------------------------------------------------------------------------------

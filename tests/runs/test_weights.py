@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from unlearn_core import data, report
 from unlearn_core.__main__ import main
 from unlearn_core.errors import BadInput
+from unlearn_core.models import own
 from unlearn_core.models.device import settle
 from unlearn_core.runs import api, originals, study, weights
 from unlearn_core.runs.progress import Reporter
@@ -81,6 +82,25 @@ def test_the_same_file_is_kept_once_and_deleting_it_takes_no_result_away(trained
     weights.keep(store, trained[1])
 
 
+def test_what_was_checked_is_what_is_kept_whatever_happens_to_the_file(trained, tmp_path, monkeypatch):
+    store, path = Store(tmp_path / "store"), tmp_path / "mine.safetensors"
+    whole = trained[1].read_bytes()
+    path.write_bytes(whole)
+    real = own.read
+
+    def changed(content, title=""):
+        found = real(content, title)
+        path.write_bytes(whole[:100])  # somebody writes into it just now
+        return found
+
+    monkeypatch.setattr(own, "read", changed)
+    kept = weights.keep(store, path)
+    assert weights.path(store, kept.key).read_bytes() == whole and kept.title == "mine"
+    with pytest.raises(BadInput, match="no safetensors file, or a part of it is missing"):
+        weights.keep(store, path)
+    assert [item.key for item in weights.kept(store)] == [kept.key] and not list(store.folder.glob(".writing-*"))
+
+
 def test_a_model_of_another_recipe_is_said_to_differ(trained, tmp_path):
     """Planted truth: hardly trained weights against references of the usual recipe, and weights of that very recipe."""
     poor = api.run(**ASKED, model_params=WIDTH | {"epochs": 1, "lr": 1e-5}, store=tmp_path)
@@ -125,8 +145,10 @@ def test_the_worker_answers_whether_weights_fit(trained, tmp_path):
     assert weights.answer(store, replace(fitting, seed=9)) == answer
     weights.delete(store, key)
     other = replace(fitting, model_params=fitting.model_params | {"width": 12, "lr": 1e-3})
-    found = weights.check(store, other, Reporter())
-    assert not found.fits and "there are no weights" in found.told
+    with pytest.raises(BadInput, match="there are no weights"):
+        weights.check(store, other, Reporter())
+    weights.keep(store, trained[1])  # given again: what was said of its absence does not stay
+    assert weights.answer(store, other) is None and weights.check(store, other, Reporter()).fits
 
 
 def test_a_missing_dataset_is_said_and_not_downloaded(trained, tmp_path, monkeypatch):

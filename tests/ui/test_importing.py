@@ -1,8 +1,10 @@
 """One's own file, from the upload to the open dataset; and nothing is lost by a bad one."""
 
+import gc
 import json
 import shutil
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -10,14 +12,16 @@ from data.test_bad_files import BAD
 from data.test_importing import LABELS, TABLE, csv, folders, grey, npy, npz, packed, parquet
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
-from pages.parts import opening
-from pages.parts.backend import backend
+from pages.parts import mapping, opening
+from pages.parts.backend import backend, original
 from pages.parts.importing import desk, giving
 from pages.parts.plain import plain
 from ui.conftest import App, server
 from unlearn_core.data import importing, own
 from unlearn_core.data.importing import Options
 from unlearn_core.runs.demo import default_spec
+from unlearn_core.runs.originals import prepare
+from unlearn_core.runs.progress import Reporter
 from unlearn_core.runs.reading import Reading
 from unlearn_core.runs.spec import OriginalSpec
 
@@ -315,3 +319,50 @@ def test_imports_of_the_same_title_are_told_apart():
     next(b for b in app.at.button if b.label == "Open people").click()
     app.run()
     assert app.state.spec.dataset_params["key"] == second.key
+
+
+def test_a_cancel_that_comes_too_late_does_not_say_that_nothing_was_kept():
+    work = desk.Desk()
+    try:
+        work.take(desk.Given(work.reading.receive(csv(), "people.csv"), "people.csv", "1"))
+        options = Options(title="Late")
+        work.answer("check", options, patience=60)
+        work.keep(options)
+        assert work.answer("keep", options, patience=0.0) is None
+        until = time.monotonic() + 60
+        while not own.kept() or work.reading._said.empty():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        time.sleep(0.2)
+        work.stop()
+        assert work.stopped is None and work.keeping == options and work.answer("keep", options).title == "Late"
+    finally:
+        work.drop()
+
+
+def laid_out():
+    """An import on screen with a trained original, as the page of its author sees it."""
+    app = kept_and_idle()
+    prepare(backend().store, app.state.spec, Reporter(), layout=lambda features, *rest: features[:, :2])
+    return app.run()
+
+
+def test_what_pages_remember_goes_with_what_is_deleted():
+    app = laid_out()
+    seen = weakref.ref(original(app.state.spec.key))
+    rows = mapping._rows(app.state.spec.key)
+    assert rows and seen() is not None and mapping._rows(app.state.spec.key) is rows
+    handle = backend()
+    app.press("own.delete.ask").press("own.delete")
+    gc.collect()
+    assert seen() is None and backend() is handle  # and the worker was not ended
+
+
+def test_another_tab_that_shows_deleted_data_goes_on():
+    first = laid_out()
+    second, spec = App("studio"), first.state.spec
+    second.state.open(spec)
+    assert second.run().state.spec == spec and "people" in second.texts()
+    first.press("own.delete.ask").press("own.delete")
+    second.run()
+    assert not second.at.exception and "deleted" in second.texts()

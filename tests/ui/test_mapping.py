@@ -1,6 +1,7 @@
 """The map of many points: its layouts, what is said about sampling, and thumbnails that are not sent ahead."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,3 +90,9 @@ def test_a_thumbnail_is_the_tile_of_its_instance(many):
     for row in (0, 700):
         shown = np.asarray(Image.open(io.BytesIO(gallery.thumbnail(found, int(found.ids[row]), 16))))
         assert np.array_equal(shown[::2, ::2], found.tiles[row, ..., 0])
+
+
+def test_a_thumbnail_keeps_the_shape_of_its_picture():
+    tiles = np.random.default_rng(0).integers(0, 255, (2, 4, 8, 3)).astype(np.uint8)
+    shown = np.asarray(Image.open(io.BytesIO(gallery.thumbnail(SimpleNamespace(tiles=tiles, row_of={7: 1}), 7, 16))))
+    assert shown.shape == (8, 16, 3) and np.array_equal(shown[::2, ::2], tiles[1])

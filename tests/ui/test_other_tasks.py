@@ -61,6 +61,12 @@ def test_every_section_draws_and_says_what_is_missing(opened, runs, task, sectio
         assert app.charts() > 0
 
 
+@pytest.mark.parametrize("task", DATA)
+def test_the_score_of_attacks_is_the_one_that_is_drawn(opened, task):
+    text = opened[task].set(section="Privacy").texts()
+    assert ("The logit-scaled confidence φ" in text, "The score is minus the loss" in text) == (task == "labels", task == "number")
+
+
 def test_shadow_models_are_not_offered(opened):
     for app in opened.values():
         app.set(section="Shadows")
@@ -100,8 +106,8 @@ def test_the_map_of_labels_shows_each_and_names_what_was_said(runs):
     assert (answers.colouring(found, "label even")["category"] == (digit % 2 == 0)).all()
     assert (answers.colouring(found, answers.ALL_RIGHT)["category"] == found.right).all()
     eight = int(np.flatnonzero(digit == 8)[0])
-    assert answers.words(found, "target", [eight]) == ["even + five or more + closed loop"]
-    assert answers.words(found, "target", [int(np.flatnonzero(digit == 1)[0])]) == ["none"]
+    assert found.words("target", [eight]) == ["even + five or more + closed loop"]
+    assert found.words("target", [int(np.flatnonzero(digit == 1)[0])]) == ["none"]
 
 
 @pytest.mark.parametrize(("task", "way"), [("labels", "Group"), ("number", "Range")])

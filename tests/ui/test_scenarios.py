@@ -135,3 +135,27 @@ def test_groups_of_people_before_and_after(tmp_path, monkeypatch):
         for text in ("80 of 80 biased", "Success here", "Gap in positive answers", "Gap in opportunity", "Sex, group by group"):
             assert text in app.texts()
         assert app.charts() > 3
+
+
+def test_a_reload_while_the_original_is_trained_finds_the_scenario_again(tmp_path):
+    with server(tmp_path) as handle:
+        app = App("overview").press("scenario.user")
+        spec = app.state.spec
+        assert spec.dataset == "breast_cancer" and handle.store.job(spec.key).status == "queued"
+        address = {name: app.address(name) for name in ("open", "scenario")}
+        assert address == {"open": spec.key, "scenario": "user"} and app.address("set") is None
+        app = App("studio", **address)  # a new session
+        assert app.state.spec == spec and not app.forget.ids
+        found = Pipeline(handle.store, layout=flat).prepare(spec, Reporter())
+        handle.store.finish(spec.key, "done")
+        app.run().run()
+        assert set(app.forget.ids) == set(found.meta["planted"]["user"]) and "Scenario: One user's rows" in app.texts()
+        assert app.address("set") and app.address("scenario") is None and app.address("open") is None
+
+
+@pytest.mark.parametrize("key", ["nothing", "../..", "x" * 500, "0123456789abcdef"])
+def test_an_address_that_names_no_original_opens_the_usual_one(poisoned, key):
+    from unlearn_core.runs.demo import default_spec
+
+    app = App("studio", open=key, scenario="no such")
+    assert app.state.spec.key == default_spec().key and not app.state.scenario and app.address("open") is None

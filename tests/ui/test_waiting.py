@@ -67,3 +67,14 @@ def test_nothing_is_tried_where_that_would_take_a_download(handle, tmp_path, mon
     monkeypatch.delenv("UNLEARN_DATA_DIR", raising=False)
     app = App("studio").set(open__kind=opening.PUBLIC).set(open__public="adult")
     assert forecast.UNKNOWN in app.texts() and not [job for job in handle.store.jobs("probe") if job.spec["dataset"] == "adult"]
+
+
+def test_shadow_models_are_forecast_from_the_same_times(handle):
+    spec = default_spec()
+    plant_training(handle.store, 1168, 1e-4, spec=spec, place=HERE)
+    app = App("studio").set(way="Exposed").set(pool__members=32)
+    train = len(opening.original(spec.key).ids)
+    one = forecast.Log(handle.store, HERE).training(spec, train).seconds
+    assert f"At most about {forecast.duration(32 * one)} for shadow models (from 1 earlier run)." in app.texts()
+    plant_training(handle.store, 1168, 1e-6, what="together", spec=spec, place=HERE, models=8)
+    assert f"About {forecast.duration(0.32 * one)} for shadow models (from 1 earlier run)." in app.run().texts()

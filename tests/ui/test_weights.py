@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from data.test_importing import csv
 from safetensors.torch import load_file, save, save_file
 
 from pages.parts.backend import backend, original
 from pages.parts.plain import plain
 from ui.conftest import App, server
 from unlearn_core import models
+from unlearn_core.data import importing, own
 from unlearn_core.runs import demo, weights
 from unlearn_core.runs.originals import prepare
 from unlearn_core.runs.progress import Reporter
+from unlearn_core.runs.spec import OriginalSpec
 from unlearn_core.runs.worker import work
 
 
@@ -118,3 +121,20 @@ def test_a_missing_package_is_said_with_the_command(monkeypatch):
     app = App("studio").set(open__dataset="digits").set(open__model__digits="pretrained_pictures")
     assert [w.value for w in app.at.warning if "pip install torchvision" in w.value] and button(app).disabled
     assert models.info("pretrained_pictures").caution in app.texts()
+
+
+def test_a_path_of_nobody_is_refused_and_changes_nothing():
+    app = App("studio")
+    spec = app.state.spec
+    app.set(**{f"{field(app)}.path".replace(".", "__"): "~nobody-of-this-name/w.safetensors"})
+    assert "not a path on this machine" in app.texts() and app.state.spec == spec
+
+
+def test_other_data_of_the_same_kind_does_not_begin_with_these_weights():
+    first, second = (own.save(importing.read(csv(), f"{title}.csv")) for title in ("first", "second"))
+    state_dict = weights.keep(backend().store, given(), "mine.safetensors").key
+    app = App("studio")
+    app.state.open(OriginalSpec.make(first.name, dataset_params={"key": first.key}, model_params={"weights": state_dict}))
+    assert app.run().widget(field(app)).value == state_dict
+    app.set(open__own=f"{second.name}.{second.key}")
+    assert second.key in field(app) and app.widget(field(app)).value == ""

@@ -94,7 +94,9 @@ def kept() -> list[Kept]:
 
 def delete(key: str) -> None:
     """Forget an import for good, and nothing else: what was made from it stays (`runs.deleting` removes that too)."""
-    shutil.rmtree(_place(key))
+    place, gone = _place(key), scratch()
+    os.replace(place, gone / key)  # in one step: half of an import would be listed nowhere, and stand in the way of importing it again
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def dataset(imported: Imported, params: dict[str, Any], name: str) -> Dataset:

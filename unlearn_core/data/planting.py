@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unlearn_core.data import wording
-from unlearn_core.data.base import Dataset, DatasetInfo, Group, Planting, Trigger
+from unlearn_core.data.base import ANSWERS, Dataset, DatasetInfo, Group, Planting, Trigger
 from unlearn_core.data.choose import draw
 from unlearn_core.data.parts import holds_codes
 from unlearn_core.errors import BadInput
@@ -71,10 +71,13 @@ def _load(load: Callable[[dict[str, Any]], Dataset], params: dict[str, Any]) -> 
 def plant(dataset: Dataset, kind: str, share: float = 0.05, seed: int = 0) -> Dataset:
     """The dataset with `kind` planted into `share` of its training split; ids, splits and all other instances stay as they are.
 
-    Same seed, same planting; "none" gives back the very same dataset. Raises BadInput if a class would lose all its training instances.
+    Same seed, same planting; "none" gives back the very same dataset. Raises BadInput if a class would lose all its training instances, and where
+    the labels are not what a model learns.
     """
     if kind == NONE:
         return dataset
+    if dataset.task != "classes":
+        raise BadInput("plant", f"planting changes the class of instances, and here {ANSWERS[dataset.task]}.", "Plant nothing.")
     count = max(1, round(share * len(dataset.splits.train)))
     done = _PLANTERS[kind](dataset, count, np.random.default_rng([seed, 3]))
     train = dataset.splits.train
@@ -267,6 +270,8 @@ def _attribute(dataset: Dataset) -> tuple[str, Group]:
 def _biased(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
     """Without these rows the group's share of positive labels is higher, so they widen the gap that a model learns."""
     train, (attribute, group) = dataset.splits.train, _attribute(dataset)
+    if (classes := len(dataset.class_names)) != 2:
+        raise BadInput("plant", f"a bias is a gap in one of two answers, and here are {classes} classes.", "Plant something else.")
     positive, codes = dataset.labels[train] == 1, group.codes[train]
     rates = {code: positive[codes == code].mean() for code in np.unique(codes[codes >= 0]).tolist()}
     lower = min(rates, key=rates.get)

@@ -17,27 +17,28 @@ MOST = 50  # instances of a run that are looked at
 BATCH = 4096  # inputs that a model answers at once
 
 DEFINITION = (
-    "The weight of {part} is by how many logits the log-odds of the given label, log(p / (1 − p)), fall when {gone}: above 0 it speaks for the "
-    "label, below 0 against it. Each is left out alone, so of two that say the same neither may seem to matter, and weights do not add up."
+    "The weight of {part} is by how many logits the log-odds of {given}, log(p / (1 − p)), fall when {gone}: above 0 it speaks for {given}, "
+    "below 0 against {given}. Each is left out alone, so of two that say the same neither may seem to matter, and weights do not add up."
 )
 PARTS = {
     "text": ("a word", "that one word is left out and everything else stays (only words that the model reads)"),
     "tabular": ("a column", "its value is replaced by the mean of the training rows, or by their most frequent category"),
 }
+GIVEN = {"classes": "the given label", "labels": "exactly the given labels together"}  # by task; a number has no odds
 SOURCE = "Robnik-Šikonja and Kononenko 2008, TKDE 20(5), weight of evidence; for words Li, Monroe and Jurafsky 2016, arXiv 1612.08220"
 
 
-def definition(modality: str) -> str:
-    """What a weight means for the parts of this modality."""
+def definition(modality: str, task: str = "classes") -> str:
+    """What a weight means for the parts of this modality, where the answer is that of `task`."""
     part, gone = PARTS[modality]
-    return DEFINITION.format(part=part, gone=gone)
+    return DEFINITION.format(part=part, gone=gone, given=GIVEN[task])
 
 
 def weigh(
     predict: Callable[[np.ndarray], np.ndarray], dataset: Dataset, ids: Iterable[int], progress: Callable[[float], None] = lambda _: None
 ) -> dict[str, np.ndarray]:
-    """The weight of every part of each instance: the log-odds of its label (of exactly its labels, where there are several), less those without the part. Log-odds, since log p hardly moves where a
-    model is sure.
+    """The weight of every part of each instance: the log-odds of its label (of exactly its labels, where there are several), less those
+    without the part. Log-odds, since log p hardly moves where a model is sure.
 
     predict: inputs [n, d] → logits [n, C]. Returns ids [n]; start [n + 1], where the parts of each instance begin; logits [start[-1]] float32.
     Raises BadInput for instances whose parts have no names.

@@ -91,7 +91,8 @@ def f1(subject: Subject, group: str, ids: np.ndarray, columns: list[int] | slice
     """Micro F1 of the labels in `columns`."""
     id, given = "utility.f1", subject.targets[ids][:, columns]
     if not given.any():
-        return missing(id, group, "no such instance has the label" if len(ids) else NOBODY, len(ids))
+        which = "a label" if columns == slice(None) else "the label"
+        return missing(id, group, f"no such instance has {which}" if len(ids) else NOBODY, len(ids))
 
     def value(who: str) -> float:
         named = answered(subject, who)[ids][:, columns]

@@ -50,11 +50,12 @@ def smoother(layout: np.ndarray, grid: int = GRID, k: int = NEIGHBOURS) -> Smoot
 
     layout = np.asarray(layout, dtype=np.float64)
     n, (low, high) = len(layout), (layout.min(axis=0), layout.max(axis=0))
-    margin = MARGIN * np.maximum(high - low, 1e-9)
+    size = np.maximum(high - low, 1e-9)  # all instances may lie at one place
+    margin = MARGIN * size
     x, y = (np.linspace(low[i] - margin[i], high[i] + margin[i], grid) for i in (0, 1))
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     tree = cKDTree(layout)
-    kept = np.isfinite(tree.query(at, distance_upper_bound=NEAR * np.linalg.norm(high - low))[0])
+    kept = np.isfinite(tree.query(at, distance_upper_bound=NEAR * np.linalg.norm(size))[0])
     distance, rows = tree.query(at[kept], list(range(1, min(k, n) + 1)))
     cells = weights(distance, rows, n)
     distance, rows = tree.query(layout, list(range(1, min(k + 1, n) + 1)))

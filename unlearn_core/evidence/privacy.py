@@ -31,6 +31,7 @@ from unlearn_core.evidence.readable import explained, readable
 
 ALPHA = 0.01
 FALSE_ALARMS = 10  # a rate read from fewer false alarms than this is a matter of luck
+STRATA = {"classes": "classes", "labels": "groups", "number": "ranges"}  # what labels are
 LEAST = 20  # instances on each side of the logistic attack
 WEAK = "average-case attack with one threshold for everybody: passing it does not clear a single instance"
 
@@ -177,7 +178,11 @@ def lr_attack(subject: Subject, members: np.ndarray, others: np.ndarray, match_c
         others = others[np.isin(subject.labels[others], np.unique(subject.labels[members]))]
     n = min(len(members), len(others))
     if n < LEAST:
-        side = "forgotten instances" if len(members) < LEAST else "test instances" + (" of these classes" if match_classes else "")
+        side = (
+            "forgotten instances"
+            if len(members) < LEAST
+            else "test instances" + (f" of these {STRATA[subject.task]}" if match_classes else "")
+        )
         return missing(id, group, f"needs {LEAST} {side}, there are {n}", len(members)), {}
 
     def splits(who: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from unlearn_core.data.base import in_units
+from unlearn_core.data.base import ANSWERS, in_units
 from unlearn_core.errors import BadInput
 from unlearn_core.evidence.across import stacked
 from unlearn_core.evidence.base import Measure, Subject, to_retrained
@@ -140,7 +140,11 @@ def on_grid(
 
 
 def check_blends(subject: Subject) -> None:
-    """Raises BadInput where there is nothing between two inputs."""
+    """Raises BadInput where there is nothing between two inputs, or no class to show there."""
+    if subject.task != "classes":
+        raise BadInput(
+            "triplet", f"a slice shows where which class is answered, and here {ANSWERS[subject.task]}.", "Read the other measures."
+        )
     if not subject.blends and subject.embed is None:
         raise BadInput(
             "triplet",

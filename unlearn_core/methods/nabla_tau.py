@@ -83,7 +83,7 @@ def run(task: Task) -> Classifier:
 def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refresh: float = REFRESH_EPOCHS) -> Classifier:
     """Minimise the objective on forget and retain batches, plus `besides(ids)` of every retain batch where a method has more terms.
 
-    refresh: epochs after which the held-out loss is read again.
+    refresh: epochs after which the held-out loss is read again. Where an instance has several labels the objective takes the mean of their losses.
     """
     import torch
 
@@ -102,6 +102,8 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
         raise BadInput(
             "cap", "these instances have no single class to be capped by.", f"Choose {' or '.join(c for c in CAPS if c != cap)}."
         )
+    # Per label, as in the paper's text study: one term is squared, so α would weigh a sum otherwise for every number of labels.
+    labels = y.shape[1] if y.dim() > 1 else 1
     state = {"alpha": alpha0, "unseen": 0.0}
     acted = torch.zeros((), device=x.device)
 
@@ -137,7 +139,7 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
         unseen, forget_loss = to_cap(forget)
         retain_loss = loss_of(model(x[retain]), y[retain])
         acted.add_((forget_loss.detach() < unseen).any().float())
-        total = objective(state["alpha"], unseen, forget_loss, retain_loss)
+        total = objective(state["alpha"], unseen / labels, forget_loss / labels, retain_loss / labels)
         return total if besides is None else total + besides(retain)
 
     optimise(
@@ -171,6 +173,7 @@ METHOD = Method(
     version=1,
     run=run,
     equation=r"\min_\theta\ \alpha_t \big[\max(L_v - L_f(\theta),\, 0)\big]^2 + (1 - \alpha_t)\, L_r(\theta)",
+    where="where an instance has several labels, every loss is the mean over them",
     alpha="Weight of the forget term against the retain term at the start; it falls linearly to zero.",
     params=(
         Param(

@@ -89,6 +89,16 @@ def read(content: bytes | Path, filename: str = "") -> Weights:
 
     The format: https://huggingface.co/docs/safetensors (8 bytes with the length of a JSON header, the header, the numbers).
     """
+    title = measure(content, filename)
+    raw = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else np.memmap(content, np.uint8, "r")
+    offset, header = _header(raw, title)
+    tensors = _tensors(header, len(raw) - offset, title)
+    key = _digest(raw, offset, tensors, title)
+    return Weights(title.removesuffix(".safetensors"), content, tensors, key)
+
+
+def measure(content: bytes | Path, filename: str = "") -> str:
+    """The name of a file of weights for messages. Raises BadInput if there is none, or if it is empty or too large for this machine."""
     if isinstance(content, Path) and not content.is_file():
         raise BadInput(FIELD, f"there is no file {str(content)!r}.", "Give the path of a safetensors file.")
     title = short(Path(filename or (content.name if isinstance(content, Path) else "weights")).name)
@@ -98,11 +108,7 @@ def read(content: bytes | Path, filename: str = "") -> Weights:
         raise BadInput(FIELD, f"{title} holds {amount(size)}; this machine can take in about {amount(most)} now.", "Give a smaller model.")
     if size == 0:
         raise BadInput(FIELD, f"{title} is empty.", HOW)
-    raw = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else np.memmap(content, np.uint8, "r")
-    offset, header = _header(raw, title)
-    tensors = _tensors(header, len(raw) - offset, title)
-    key = _digest(raw, offset, tensors, title)
-    return Weights(title.removesuffix(".safetensors"), content, tensors, key)
+    return title
 
 
 def _header(raw: np.ndarray, title: str) -> tuple[int, dict[str, Any]]:
@@ -115,11 +121,25 @@ def _header(raw: np.ndarray, title: str) -> tuple[int, dict[str, Any]]:
     if length > MOST_HEADER:
         raise BadInput(FIELD, f"the header of {title} takes {amount(length)}; {amount(MOST_HEADER)} are the most.", HOW)
     try:
-        found = json.loads(raw[8 : 8 + length].tobytes().decode("utf-8"), object_pairs_hook=_once)
+        found = json.loads(raw[8 : 8 + length].tobytes().decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        _check_words(found)
     except (ValueError, RecursionError) as error:
         raise BadInput(FIELD, f"the header of {title} cannot be read ({short(error)}).", HOW) from None
     found.pop("__metadata__", None)
     return 8 + length, found
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _check_words(header: dict[str, Any]) -> None:
+    """Raises ValueError for names and remarks that the library which loads the file refuses."""
+    about = header.get("__metadata__", {})
+    if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
+        raise ValueError("__metadata__ holds other things than texts")
+    if any("\ud800" <= sign <= "\udfff" for text in (*header, *about, *about.values()) for sign in text):
+        raise ValueError("a text is no Unicode")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,6 +176,8 @@ def _tensor(name: str, told: Any) -> Tensor:
     kind, shape, place = told.get("dtype"), tuple(told["shape"]), told["data_offsets"]
     if not isinstance(kind, str) or kind not in KINDS:
         raise BadInput(FIELD, f"{short(name)} holds numbers of the kind {short(kind)}.", f"Known kinds: {', '.join(KINDS)}.")
+    if math.prod(filter(None, shape)) > MOST_BYTES:  # beside a zero
+        raise BadInput(FIELD, f"the shape {by(shape)} of {short(name)} is too large.", HOW)
     if len(place) != 2 or place[1] - place[0] != math.prod(shape) * KINDS[kind][0]:
         raise BadInput(FIELD, f"{short(name)} has another size than its shape {by(shape)} says.", HOW)
     return Tensor(name, kind, shape, *place)

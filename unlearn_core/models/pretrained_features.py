@@ -17,8 +17,9 @@ import numpy as np
 from unlearn_core.data.base import Dataset, Trigger
 from unlearn_core.data.planting import POISONED
 
-VERSION = 1
+VERSION = 2
 MODALITY = "features"
+META = "__meta__"  # as in the other files of a store
 
 # (pictures [n, channels, h, w] in 0..1, or n texts; progress) -> features [n, d]
 Encode = Callable[[np.ndarray | Sequence[str], Callable[[float], None]], np.ndarray]
@@ -57,11 +58,11 @@ def features_of(
 ) -> Encoded:
     """`dataset` with the features that an encoder gives in the place of its inputs.
 
-    encoder: what tells it from others, as JSON. They are kept in `folder` for each content of the dataset and encoder; make() loads the encoder,
-    only where they are not there yet.
+    encoder: what tells it from others, as JSON. They are kept in `folder` for each content of the dataset and encoder, with the name and parameters of
+    the dataset, so that they can be deleted with it; make() loads the encoder, only where they are not there yet.
     """
     trigger = dataset.planting.trigger if dataset.planting else None
-    about = json.dumps([VERSION, dataset.hash, encoder, trigger is not None], sort_keys=True)
+    about = json.dumps([VERSION, dataset.hash, encoder, trigger is not None and len(trigger.values)], sort_keys=True)
     path = folder / f"{hashlib.sha256(about.encode()).hexdigest()[:20]}.npz"
     if not path.exists():
         encode, many = make(), len(dataset)
@@ -72,9 +73,9 @@ def features_of(
         if len(extra):
             marked = _marked_texts(dataset, extra) if texts else replace(dataset, inputs=trigger.stamp(dataset.inputs[extra])).values()
             arrays["marked"] = encode(marked, lambda share: progress((many + share * len(extra)) / total))
-        _keep(path, arrays)
+        _keep(path, arrays, {"spec": {"dataset": dataset.name, "dataset_params": dataset.params}})
     with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+        arrays = {name: stored[name] for name in stored.files if name != META}
     return _encoded(dataset, **arrays)
 
 
@@ -90,16 +91,18 @@ def _encoded(dataset: Dataset, features: np.ndarray, marked: np.ndarray | None =
 
 def _marked_texts(dataset: Dataset, ids: np.ndarray) -> list[str]:
     """Texts with the mark that poisoned ones begin with."""
-    word = dataset.texts[dataset.planted[POISONED][0]].split(" ", 1)[0]
-    return [f"{word} {dataset.texts[i]}" for i in ids]
+    many = len(dataset.planting.trigger.values)
+    words = " ".join(dataset.texts[dataset.planted[POISONED][0]].split(" ", many)[:many])
+    return [f"{words} {dataset.texts[i]}" for i in ids]
 
 
-def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _keep(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(prefix=".new-", suffix=".npz", dir=path.parent)
+    handle, beside = tempfile.mkstemp(prefix=f".writing-{os.getpid()}-", dir=path.parent)  # which the store sweeps away
+    told = {META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     try:
         with os.fdopen(handle, "wb") as out:
-            np.savez(out, **{name: np.ascontiguousarray(values, np.float32) for name, values in arrays.items()})
+            np.savez(out, **told, **{name: np.ascontiguousarray(values, np.float32) for name, values in arrays.items()})
         os.replace(beside, path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from unlearn_core.models.objectives import loss, right
 from unlearn_core.models.outputs import Outputs
 
 SMALL = 200_000  # parameters
+OFTEN = 0.25  # seconds between reports where steps are slow, so that a cancel is heard soon
 KEPT = 2**26  # bytes that one hidden layer's values of all instances may take
 CHUNK = 2048  # instances read at once
 
@@ -55,13 +57,15 @@ def optimise(
     training_mode: bool = True,
     progress: Progress = silent,
     after_epoch: Callable[[Classifier], bool] | None = None,
+    length: int = 0,
 ) -> int:
     """Minimise `objective(*batch)` over `feed(epoch)` for `epochs`; returns the number of steps taken.
 
     schedule(step) scales the optimiser's learning rate from step 0 on. training_mode=False keeps BatchNorm statistics frozen and dropout off.
-    after_epoch(model) returning True stops early. `progress` gets the mean loss of each epoch. Raises Diverged when that is not finite.
+    after_epoch(model) returning True stops early. length: steps of the first epoch where they are known, so that progress tells its true share.
+    `progress` gets the mean loss of each epoch. Raises Diverged when that is not finite.
     """
-    steps, kind = 0, next(model.parameters()).device.type
+    steps, kind, told = 0, next(model.parameters()).device.type, time.monotonic()
     with threads(model):
         for epoch in range(epochs):
             total, count = torch.zeros((), device=next(model.parameters()).device), 0
@@ -78,9 +82,10 @@ def optimise(
                 optimiser.step()
                 total += value.detach()
                 count += 1
-                if count % 32 == 0:
-                    progress((epoch + count / (count + 32)) / epochs)
-            steps += count
+                if count % 32 == 0 or time.monotonic() - told >= OFTEN:
+                    progress((epoch + min(count / (length or count + 32), 1.0)) / epochs)
+                    told = time.monotonic()
+            steps, length = steps + count, count
             mean = (total / max(count, 1)).item()
             if not math.isfinite(mean):
                 fix = "Use a smaller learning rate or a gentler α."
@@ -173,10 +178,11 @@ def descend(
         lambda epoch: ((b,) for b in batches(ids, batch, generator)),
         lambda b: loss(model(x[b]), y[b]),
         adamw(model, lr, weight_decay),
-        schedule=cosine(epochs * math.ceil(len(ids) / batch)),
+        schedule=cosine(epochs * (length := math.ceil(len(ids) / batch))),
         training_mode=training_mode,
         progress=progress,
         after_epoch=after_epoch,
+        length=length,
     )
 
 

@@ -21,7 +21,7 @@ from unlearn_core.runs import forecast as forecasts
 from unlearn_core.runs.originals import Original
 from unlearn_core.runs.progress import Reporter, read_curves
 from unlearn_core.runs.spec import AuditSpec, OriginalSpec, PoolSpec, RunSpec, attribution_key, digest, plane_key
-from unlearn_core.runs.store import BACKGROUND, Job, Store, unpack
+from unlearn_core.runs.store import BACKGROUND, LOOKED, Job, Store, unpack
 from unlearn_core.runs.weights import keep
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def submit_attribution(store: Store, spec: OriginalSpec, ids: Iterable[int]) -> 
     job = store.job(key)
     if job and job.status == "done":  # its file was removed by hand
         store.delete(key)
-    store.submit(key, "attribution", {"original": asdict(spec), "ids": asked}, title="What single answers hang on")
+    store.submit(key, "attribution", {"original": asdict(spec), "ids": asked}, "What single answers hang on", LOOKED)
     return key
 
 

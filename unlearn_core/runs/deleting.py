@@ -14,6 +14,7 @@ import numpy as np
 
 from unlearn_core.data import own
 from unlearn_core.errors import BadInput
+from unlearn_core.runs import loading
 from unlearn_core.runs.spec import OriginalSpec, PoolSpec, RunSpec
 from unlearn_core.runs.store import Job, Store
 
@@ -22,6 +23,7 @@ NAMES = {
     "runs": ("run", "runs"),
     "retrained": ("retrained model", "retrained models"),
     "shadows": ("shadow model", "shadow models"),
+    loading.FOLDER: ("file of features", "files of features"),
     "sets": ("saved selection", "saved selections"),
 }
 
@@ -30,7 +32,7 @@ NAMES = {
 class Made:
     """What a store holds that was made from one import. kept: the import itself, None if it was deleted before.
 
-    folders: of every kind; files: live curves of jobs; jobs: rows of the index, `busy` those that wait or run; sets: tokens of forget sets.
+    folders: of every kind; files: live curves of jobs, features; jobs: rows of the index, `busy` those that wait or run; sets: tokens of forget sets.
     """
 
     key: str
@@ -47,7 +49,7 @@ class Made:
     @property
     def counts(self) -> dict[str, int]:
         """How many there are of each kind in NAMES."""
-        kinds = [folder.parent.name for folder in self.folders]
+        kinds = [place.parent.name for place in (*self.folders, *self.files)]
         return {kind: kinds.count(kind) for kind in NAMES} | {"sets": len(self.sets)}
 
     @property
@@ -73,7 +75,7 @@ class Made:
 def made_from(store: Store, key: str) -> Made:
     """Everything in the store that was made from the import `key`, whether that is still there or not.
 
-    The retrained models of runs that another version of the program made cannot be told from others, and are not in it.
+    Retrained and shadow models that an earlier version of the program made, without saying for what, are in it only if a run or pool names them.
     """
     return _found(store, key, store.jobs())
 
@@ -95,14 +97,14 @@ def delete(store: Store, key: str) -> Made:
         with store.erasing() as erase:  # nobody can queue or claim a job meanwhile
             made = _found(store, key, store.jobs())
             _check_idle(made)
-            if not (made.kept or made.folders or made.files or made.jobs or made.sets):
-                raise BadInput("data", f"nothing here comes from imported data {key!r}.", "Give a key that `data list` shows.")
             for at, place in enumerate([*made.folders, *made.files, *([own.folder() / key] if made.kept else [])]):
                 _move(place, gone / str(at))
             erase([job.key for job in made.jobs], list(made.sets))
     finally:
         shutil.rmtree(gone, ignore_errors=True)
-    store.compact()
+    store.compact()  # also where nothing is left: an earlier deletion may not have come so far
+    if not (made.kept or made.folders or made.files or made.jobs or made.sets):
+        raise BadInput("data", f"nothing here comes from imported data {key!r}.", "Give a key that `data list` shows.")
     return made
 
 
@@ -174,13 +176,16 @@ def _of_pool(spec: PoolSpec) -> set[str]:
 
 
 def _stored(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Keys and specs of all originals, runs and pools whose files are there; the command line computes without a job."""
-    for path in store.folder.glob("runs/*/spec.json"):
-        yield path.parent.name, json.loads(path.read_text(encoding="utf-8"))
-    for kind in ("originals", "pools"):
-        for path in store.folder.glob(f"{kind}/*/table.npz"):
-            with np.load(path, allow_pickle=False) as stored:
-                yield path.parent.name, json.loads(stored["__meta__"].tobytes())["spec"]
+    """Keys and specs of what is there, but for what is only half written; the command line computes without a job, and models stay when their run is deleted."""
+    for pattern in ("runs/[!.]*/spec.json", "retrained/[!.]*/facts.json", "shadows/[!.]*/facts.json"):
+        for path in store.folder.glob(pattern):
+            with suppress(FileNotFoundError):  # removed just now
+                yield path.parent.name, json.loads(path.read_text(encoding="utf-8"))
+    for pattern in ("originals/[!.]*/table.npz", "pools/[!.]*/table.npz", f"{loading.FOLDER}/[!.]*.npz"):
+        for path in store.folder.glob(pattern):
+            with suppress(FileNotFoundError), np.load(path, allow_pickle=False) as stored:
+                name = path.stem if path.parent.name == loading.FOLDER else path.parent.name
+                yield name, json.loads(stored["__meta__"].tobytes())["spec"]
 
 
 def _imports(spec: Any) -> Iterator[str]:

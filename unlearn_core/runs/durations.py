@@ -56,8 +56,8 @@ def record(store: Store, what: str, device: str, seconds: float, **facts: Any) -
     """Keep what took how long; `facts` are numbers and digests, never instances."""
     path = store.folder / FILE
     if path.exists() and path.stat().st_size > LARGEST:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        store.replace_file(path, "".join(lines[len(lines) // 2 :]).encode())
+        lines = path.read_bytes().splitlines(keepends=True)
+        store.replace_file(path, b"".join(lines[len(lines) // 2 :]))
     line = json.dumps({"what": what, "where": here(device), "seconds": seconds, "when": time.time()} | facts)
     with open(path, "a", encoding="utf-8") as out:
         out.write("\n" + line + "\n")  # the first ends the half line that a killed process may have left
@@ -70,16 +70,16 @@ def read(store: Store, place: str) -> tuple[Timing, ...]:
         known = path.stat()
     except FileNotFoundError:
         return ()
-    return tuple(timing for timing in _all(path, known.st_mtime_ns, known.st_size) if timing["where"] == place)
+    return tuple(timing for timing in _all(path, known.st_mtime_ns, known.st_size) if timing.get("where") == place)
 
 
 @lru_cache(maxsize=2)
 def _all(path: Path, changed: int, size: int) -> tuple[Timing, ...]:
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # a killed process may have left half a line
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):  # a killed process may have left half a line, a full disk anything
             found.append(json.loads(line))
-    return tuple(found)
+    return tuple(timing for timing in found if isinstance(timing, dict))
 
 
 def dataset_digest(spec: OriginalSpec) -> str:

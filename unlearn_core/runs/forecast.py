@@ -124,7 +124,7 @@ class Forecast:
         )
         live = mark.left(job, seen, now) if mark and mark.stage == job.stage else None
         if live is None and at is not None and self.steps[at].estimate and mark:
-            live = max(self.steps[at].estimate.seconds - (now - mark.begun), 0.0)
+            live = max(self.steps[at].estimate.seconds - max(now - mark.begun, 0.0), 0.0)  # a clock may be set back
         if live is None:
             return None
         later = [step.estimate for step in self.steps[at + 1 :] if step.job == job.kind] if at is not None else [None]
@@ -298,9 +298,7 @@ def unlearning(store: Store, spec: RunSpec, ids: Sequence[int], place: str) -> F
     steps = []
     if "never_seen" in declared.needs:
         pool = PoolSpec.make(original, spec.dataset_hash, spec.params["pool"], device=spec.device)
-        missing = len(pools.lacking(store, pool))
-        told, most = log.together(original, len(ids), missing) if missing else (NOTHING, False)
-        steps.append(Step(POOL, "training", 0.02, told, "run", most))
+        steps.append(_shadows(log, pool, len(ids), 0.02, "run"))
     stage = "trying α" if tuning.asked(spec.params) else declared.title
     steps.append(Step(METHOD, stage, 0.1, log.method(spec, ids), "run"))
     steps.append(Step(EVIDENCE, "collecting evidence", 0.75, log.evidence(spec, 0), "run"))
@@ -317,6 +315,17 @@ def unlearning(store: Store, spec: RunSpec, ids: Sequence[int], place: str) -> F
         last = (spec.retrains - 0.2) / spec.retrains
         steps.append(Step(EVIDENCE, "collecting evidence", last, log.evidence(spec, spec.retrains), "evidence"))
     return Forecast(tuple(steps), one if "train" not in declared.needs else None)
+
+
+def shadows(store: Store, spec: PoolSpec, instances: int, place: str) -> Forecast:
+    """The models of a shadow pool that are not stored yet. instances: of the training split, which is as large as what a shadow learns."""
+    return Forecast((_shadows(Log(store, place), spec, instances, 0.0, "pool"),))
+
+
+def _shadows(log: Log, spec: PoolSpec, instances: int, start: float, job: str) -> Step:
+    missing = len(pools.lacking(log.store, spec))
+    told, most = log.together(spec.original, instances, missing) if missing else (NOTHING, False)
+    return Step(POOL, "training", start, told, job, most)
 
 
 def whole(store: Store, spec: RunSpec, ids: Sequence[int], place: str) -> Forecast:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import numpy as np
 
 from unlearn_core import projection
+from unlearn_core.errors import BadInput
 
 TICK = 0.1
 
@@ -32,19 +35,31 @@ class LayoutProcess:
         tick: Callable[[], None],
         name: str = projection.UMAP,
     ) -> np.ndarray:
-        future = self.pool.submit(projection.lay_out, name, features, rows, distances, seed)
+        future = self._submit(name, features, rows, distances, seed)
         try:
-            while True:
-                done, _ = wait([future], timeout=TICK)
-                if done:
-                    return future.result()
+            while not wait([future], timeout=TICK).done:
                 tick()
         except BaseException:
-            for process in self.pool._processes.values():  # a fit cannot be interrupted, only ended
-                process.kill()
-            self.close()
-            self._start()
+            self._restart()
             raise
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            self._restart()
+            raise BadInput("layout", "its process was ended from outside, most likely for lack of memory.", "Start it again.") from error
+
+    def _submit(self, *given: Any) -> Future:
+        try:
+            return self.pool.submit(projection.lay_out, *given)
+        except BrokenProcessPool:  # it was ended while nothing was asked of it
+            self._restart()
+            return self.pool.submit(projection.lay_out, *given)
+
+    def _restart(self) -> None:
+        for process in self.pool._processes.values():  # a fit cannot be interrupted, only ended
+            process.kill()
+        self.close()
+        self._start()
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unlearn_core import data, models, projection, seeds
-from unlearn_core.data.base import Dataset
+from unlearn_core.data.base import Dataset, plain_number
 from unlearn_core.data.files import fetch, missing
 from unlearn_core.evidence.logits import log_softmax, negative_log_likelihood
 from unlearn_core.runs import durations, loading, weights
@@ -74,6 +74,17 @@ class Original:
             return None
         a = self.arrays
         return a["label"] == a["predicted"] if self.task == "classes" else (a["target"] == a["answer"]).all(axis=1)
+
+    def words(self, which: str, rows: Any = slice(None)) -> list[str]:
+        """What training instances are ("target"), or what the model says of them ("answer"), in words. rows: their places in the arrays."""
+        if self.task == "classes":
+            names = self.meta["class_names"]
+            return [names[c] for c in self.arrays["label" if which == "target" else "predicted"][rows].tolist()]
+        values = self.arrays[which][rows]
+        if self.task == "number":
+            return [plain_number(round(float(value), 1)) for value in values[:, 0]]
+        names = np.array(self.meta["target_names"])
+        return [" + ".join(names[row]) or "none" for row in values]
 
     @cached_property
     def row_of(self) -> dict[int, int]:

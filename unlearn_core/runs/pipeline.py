@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +314,8 @@ class Pipeline:
         key = f"{spec.retrain_key}-{k}"
         with self.store.writing("retrained", key) as scratch:
             storage.save(scratch / "model.safetensors", model, {"retrained": key})
-            (scratch / "facts.json").write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
+            facts = {"seconds": seconds, "original": asdict(spec.original)}  # whose data it holds, also when the run is gone
+            (scratch / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     def _alone(self, spec: RunSpec, dataset: Dataset) -> int:
         """How many retrained models come one by one: enough for a verdict; one, which says what a retraining takes, if the rest is soon there."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def prepare(store: Store, spec: PoolSpec, reporter: Reporter, start: float = 0.0
             with store.writing("shadows", key) as folder:
                 storage.save(folder / "model.safetensors", model, {"shadow": key})
                 np.save(folder / "logits.npy", training.predict(model, dataset.inputs, spec.device))
+                (folder / "facts.json").write_text(json.dumps({"original": asdict(spec.original)}), encoding="utf-8")
 
         progress = reporter.stage(f"training {len(missing)} shadow models {way}", start, stop)
         ensemble.train_many(

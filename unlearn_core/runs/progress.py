@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from unlearn_core.errors import Cancelled, Preempted
-from unlearn_core.runs.store import Job, Store
+from unlearn_core.runs.store import LOOKED, Job, Store
 
 Progress = Callable[..., None]
 EVERY = 0.05  # seconds between looks at the store
@@ -62,7 +62,10 @@ class Reporter:
 
 
 class StoreReporter(Reporter):
-    """Writes progress of one job to the store and raises Cancelled, or Preempted when something more urgent waits."""
+    """Writes progress of one job to the store and raises Cancelled, or Preempted when something more urgent waits.
+
+    For what was asked for by merely looking (LOOKED) that is only where a stage of evidence begins, since all before it is kept.
+    """
 
     def __init__(self, store: Store, key: str, yields: bool):
         self.store, self.key, self.yields = store, key, yields
@@ -75,8 +78,8 @@ class StoreReporter(Reporter):
     def show(self, stage: str, fraction: float, curves: dict[str, float]) -> None:
         if curves:
             self.points.append({"stage": stage, "fraction": round(fraction, 4)} | {k: round(v, 6) for k, v in curves.items()})
-        now = time.monotonic()
-        if now - self.looked < EVERY and stage == self.stage_name:
+        now, begins = time.monotonic(), stage != self.stage_name
+        if now - self.looked < EVERY and not begins:
             return
         self.looked, self.stage_name = now, stage
         self.store.report(self.key, stage, fraction)
@@ -85,7 +88,8 @@ class StoreReporter(Reporter):
         job = self.store.job(self.key)
         if job is None or job.cancel:
             raise Cancelled
-        if self.yields and self.store.waiting(above=job.priority):
+        loses_nothing = begins and job.kind == "evidence"
+        if self.yields and self.store.waiting(above=job.priority if loses_nothing else LOOKED):
             raise Preempted
 
 
@@ -115,7 +119,7 @@ def _lines(store: Store, key: str) -> list[dict]:
     if not path.exists():
         return []
     points = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # a killed process may have left half a line
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):  # a killed process may have left half a line, a full disk anything
             points.append(json.loads(line))
-    return points
+    return [point for point in points if isinstance(point, dict)]

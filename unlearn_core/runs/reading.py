@@ -137,7 +137,8 @@ class Reading:
 def _listen(process: subprocess.Popen, said: queue.SimpleQueue) -> None:
     with process.stdout as lines:
         for line in lines:
-            said.put(json.loads(line))
+            if line.endswith("\n"):  # one that is killed may leave half a line
+                said.put(json.loads(line))
     said.put({"ended": process.wait()})
 
 

@@ -26,7 +26,7 @@ from unlearn_core.errors import BadInput
 
 STATES = ("queued", "running", "done", "cancelled", "failed")
 ENDED = ("done", "cancelled", "failed")
-URGENT, BACKGROUND = 10, 0
+URGENT, LOOKED, BACKGROUND = 10, 5, 0  # LOOKED: asked for by merely looking, so it comes first but costs no other work
 MAX_KEY = 64
 SCRATCH = ".writing"  # .writing-<pid>-…: half a result, never looked at by readers
 

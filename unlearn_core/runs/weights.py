@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,12 +47,19 @@ class Answer:
 
 def keep(store: Store, content: bytes | Path, filename: str = "") -> Kept:
     """Check a safetensors file and keep a copy; the same content is kept once. Raises BadInput that says what is wrong with it."""
-    found = own.read(content, filename)
-    if not (store.place("weights", found.key) / "meta.json").exists():
-        with store.writing("weights", found.key) as folder:
-            (folder / "weights.safetensors").write_bytes(content if isinstance(content, bytes) else content.read_bytes())
-            meta = {"title": found.title, "tensors": len(found.tensors), "numbers": found.numbers}
-            (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    title, beside = own.measure(content, filename), store.scratch()
+    copy = beside / "weights.safetensors"
+    try:
+        # What is checked is what is kept, whatever happens to the file meanwhile; and cutting short a file that is mapped ends the process.
+        copy.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, copy)
+        found = own.read(copy, title)
+        if not (store.place("weights", found.key) / "meta.json").exists():
+            with store.writing("weights", found.key) as folder:
+                copy.replace(folder / copy.name)
+                meta = {"title": found.title, "tensors": len(found.tensors), "numbers": found.numbers}
+                (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return _described(store, found.key)
 
 
@@ -129,10 +137,11 @@ def check(store: Store, spec: OriginalSpec, reporter: Reporter) -> Answer:
         raise BadInput(
             "dataset", "the data is not on this machine yet.", "Open the dataset once with a trained model; then weights can be checked."
         )
+    file = path(store, spec.weights)  # where it is gone there is no answer, since it may be given again
     dataset, info = loading.load(store, spec, reporter), models.info(spec.model)
     reporter.stage("fitting the weights", 0.2, 1.0)
     try:
-        fitted, right = fit(path(store, spec.weights), info, dataset, spec.model_params, spec.device), {}
+        fitted, right = fit(file, info, dataset, spec.model_params, spec.device), {}
         for name in ("train", "test"):
             ids = getattr(dataset.splits, name)
             check_answers(training.predict(fitted.model, dataset.inputs[ids], spec.device))

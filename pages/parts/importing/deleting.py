@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.parts.backend import backend
 from pages.parts.plain import plain
+from pages.parts.remembering import forget
 from unlearn_core.data.importing.source import amount
 from unlearn_core.errors import BadInput
 from unlearn_core.runs import deleting
@@ -87,4 +88,6 @@ def _delete(made: Made, everything: bool, leave: Callable[[str, str], None]) -> 
     except BadInput as error:  # somebody started a job meanwhile
         st.session_state[TOLD] = str(error)
         return
+    finally:
+        forget()
     _end()

@@ -102,7 +102,9 @@ class Desk:
             return True
 
     def stop(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is under way; what was answered in the meantime counts, since it may be kept already."""
+        if self.ended():
+            return
         self.reading.cancel()
         self.stopped, self.asked, self.keeping = self.asked, None, None
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages.parts import answers, deciding, pooling
+from pages.parts import deciding, pooling
 from pages.parts.blocks import block, chart, missing, numbers
 from pages.parts.gallery import PICTURE, seen, thumbnail
 from pages.parts.plain import plain
@@ -154,7 +154,7 @@ def _pictures(found: Original, row: pd.Series) -> None:
     near = row["nearest_retained"]
     shown = {f"Instance {row['id']}, given label {plain(row['label'])}": row["id"]}
     if not pd.isna(near):
-        shown[f"Nearest retained: {near}, {plain(answers.words(found, 'target', [found.row_of[near]])[0])}"] = near
+        shown[f"Nearest retained: {near}, {plain(found.words('target', [found.row_of[near]])[0])}"] = near
     for title, i in shown.items():
         if found.sprite:
             st.image(thumbnail(found, i, 112), caption=title, width=112, alt=title)
@@ -182,7 +182,7 @@ def _frame(run: Run, found: Original, view: dict[str, np.ndarray], more: pd.Data
     """One row an instance, the most told apart first, with all numbers and what `more` adds by id."""
     gone = set(run.spec.gone)
     frame = numbers(view, "ids").rename(columns={"ids": "id"})
-    frame["label"] = answers.words(found, "target", [found.row_of[i] for i in view["ids"].tolist()])
+    frame["label"] = found.words("target", [found.row_of[i] for i in view["ids"].tolist()])
     near = [next((int(i) for i in found.arrays["neighbours"][found.row_of[i]] if int(i) not in gone), None) for i in view["ids"].tolist()]
     frame["nearest_retained"] = pd.array(near, "Int64")
     if more is not None:

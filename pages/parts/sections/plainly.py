@@ -17,9 +17,9 @@ from unlearn_core.runs.originals import Original
 MODULES = {"Privacy": ("privacy", "population")}
 SAID = {
     "labels": "An instance may carry several labels here. Where the texts speak of the confidence in the given label, it is the probability of exactly "
-    "the given labels, as the product over all of them.",
+    "the given labels, as the product over all of them; where they speak of an instance's class, its group on the map stands for it.",
     "number": "The answer is a number here, which comes without a confidence: where the texts speak of one, minus the loss stands for it, half the "
-    "squared error in units of the training numbers' spread.",
+    "squared error in units of the training numbers' spread; where they speak of an instance's class, its range on the map stands for it.",
 }
 DRAWN = {  # with the drawings that classes have, whose numbers these tasks have too
     "labels": ("Structure", "Privacy", "Instances", "Collateral", "Relearning", "Files"),

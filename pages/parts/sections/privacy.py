@@ -45,10 +45,15 @@ def draw(run: Run, found: Original) -> None:
 
 def _scores(run: Run, found: Original) -> None:
     st.markdown("##### Can forgotten and never-seen instances be told apart?")
+    scored = (
+        "The score is minus the loss, since a number comes without a confidence."
+        if found.task == "number"
+        else "The logit-scaled confidence φ = log(p / (1 − p)) is the confidence p in the label on a scale on which 99 % and "
+        "99.99 % lie apart; both order instances alike."
+    )
     st.caption(
         "Everything above the threshold is called a member: forgotten instances above it are found, test instances above it are false "
-        "alarms. The logit-scaled confidence φ = log(p / (1 − p)) is the confidence p in the label on a scale on which 99 % and "
-        "99.99 % lie apart; both order instances alike."
+        f"alarms. {scored}"
     )
     scales = SCALES if found.task != "number" else {"scores": "minus the loss"}
     scale = st.segmented_control("Score", scales, format_func=scales.get, default="scores", key="privacy.score", required=True)

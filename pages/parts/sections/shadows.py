@@ -32,7 +32,7 @@ def draw(run: Run, found: Original) -> None:
     spec = _asked(run, found)
     audit = api.load_audit(backend().store, spec)
     if audit is None:
-        _progress_or_button(run, spec)
+        _progress_or_button(run, found, spec)
         missing(run.family("shadows.lira_online"))
         _definitions("What an audit shows", [known.id for known in EVIDENCE.definitions])
         return
@@ -69,13 +69,13 @@ def _spec(run: Run, found: Original, members: int, u_lira: bool) -> AuditSpec:
     return AuditSpec(run.spec, api.pool_spec(found, members, run.spec.device), u_lira)
 
 
-def _progress_or_button(run: Run, spec: AuditSpec) -> None:
+def _progress_or_button(run: Run, found: Original, spec: AuditSpec) -> None:
     store = backend().store
     job = store.job(spec.key)
     if job and job.status != "done":
         jobs.panel(spec.key, "the audit with shadow models", lambda: api.submit_audit(store, spec), curves=False)
         return
-    st.caption(pooling.cost(spec.pool, run.timings.get("retrained")))
+    pooling.cost(spec.pool, found)
     if st.button("Audit with shadow models", key=f"audit.{run.key}", type="primary", icon=":material/groups:"):
         api.submit_audit(store, spec)
         st.rerun()

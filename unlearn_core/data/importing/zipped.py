@@ -24,7 +24,7 @@ def open_zip(source: Source, content: BinaryIO, growth: int) -> tuple[zipfile.Zi
     """
     try:
         archive = zipfile.ZipFile(content)
-        files = [member for member in archive.infolist() if not member.is_dir()]
+        files = [member for member in archive.infolist() if not member.filename.endswith("/")]
     except BROKEN:
         raise BadInput("file", f"{source.name} is not a whole zip archive.", "Pack it again.") from None
     if not files:
@@ -45,6 +45,8 @@ def open_zip(source: Source, content: BinaryIO, growth: int) -> tuple[zipfile.Zi
 def _check(member: zipfile.ZipInfo) -> None:
     name = short(member.filename)
     parts = PurePosixPath(member.filename).parts
+    if not parts:
+        raise BadInput("file", f"a member of the archive has no name ({name!r}).", "Pack a folder with plain names.")
     if member.filename.startswith("/") or ".." in parts or "\\" in member.filename or ":" in parts[0]:
         raise BadInput("file", f"the member {name!r} points outside of its archive.", "Pack a folder with plain names.")
     if stat.S_ISLNK(member.external_attr >> 16):
