@@ -1,8 +1,10 @@
 """Deleting one's own data with everything made from it: afterwards no file of the store holds any of it."""
 
+import gc
 import io
 import json
 import sqlite3
+import weakref
 import zipfile
 
 import numpy as np
@@ -244,6 +246,23 @@ def test_refused_while_a_job_needs_it(store):
     store.finish("a" * 20, "cancelled")
     deleting.delete(store, kept.key)
     assert own.kept() == [] and store.jobs() == []
+
+
+def test_the_pipeline_lets_deleted_data_go_and_keeps_the_rest(store):
+    kept, done = small(store)
+    other = run("wine", "random:3", "finetune", retrains=0, device="cpu", store=store)
+    pipeline = Pipeline(store)
+    for spec in (done.spec, other.spec):
+        pipeline.add_retrained(spec, Reporter())
+    pipeline.attribution(done.spec.original, list(done.spec.forget), Reporter())
+    pipeline.let_go()
+    held = weakref.ref(pipeline.light[1]), weakref.ref(pipeline.runs[done.spec.key].dataset)
+    assert all(one() is not None for one in held) and len(pipeline.originals) == 2
+    deleting.delete(store, kept.key)
+    pipeline.let_go()
+    gc.collect()
+    assert [one() for one in held] == [None, None] and pipeline.light is None
+    assert list(pipeline.runs) == [other.spec.key] and len(pipeline.originals) == 1
 
 
 def test_interrupted_it_can_be_done_again(store, monkeypatch):

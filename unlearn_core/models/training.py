@@ -200,6 +200,11 @@ def tensors(dataset: Dataset, device: str) -> tuple[Tensor, Tensor]:
     return _TENSORS[key]
 
 
+def let_go() -> None:
+    """Forget the data that `tensors` holds."""
+    _TENSORS.clear()
+
+
 class Rows:
     """One hidden layer's values [N, d] float32 of inputs, computed for the rows that are asked for."""
 

@@ -77,6 +77,23 @@ class Pipeline:
         self.runs: OrderedDict[str, Loaded] = OrderedDict()
         self.light: tuple[str, Dataset, Classifier] | None = None  # the last original that was asked about single instances only
 
+    def let_go(self) -> None:
+        """Drop what is held in memory of originals that were deleted, and their data with it."""
+
+        def gone(key: str) -> bool:
+            return not self.store.place("originals", key).exists()
+
+        stale = [key for key, (_, _, found) in self.originals.items() if gone(found.key)]
+        old = [key for key, loaded in self.runs.items() if gone(loaded.spec.original.key)]
+        for key in stale:
+            del self.originals[key]
+        for key in old:
+            del self.runs[key]
+        if light := self.light is not None and gone(self.light[0]):
+            self.light = None
+        if stale or old or light:
+            training.let_go()
+
     # stages of a run -------------------------------------------------------------------------
 
     def prepare(self, spec: OriginalSpec, reporter: Reporter) -> originals.Original:

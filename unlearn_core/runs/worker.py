@@ -21,6 +21,7 @@ from unlearn_core.runs import api
 from unlearn_core.runs.store import BACKGROUND, Job, Store
 
 POLL = 0.02
+LOOK = 1.0  # seconds between looks for what was deleted, while idle
 ORPHAN_PATIENCE = 10.0
 ALREADY_RUNNING = 3
 STATE = "worker.json"
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     warm_up()
     announce(store, "ready", devices=devices(), warm=True)
     pipeline = Pipeline(store, layout)
-    idle_since = time.monotonic()
+    idle_since = looked = time.monotonic()
     try:
         while True:
             job = store.claim(os.getpid())
@@ -83,6 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
             elif os.getppid() != parent and time.monotonic() - idle_since > ORPHAN_PATIENCE:
                 return 0
             else:
+                if time.monotonic() - looked > LOOK:
+                    pipeline.let_go()
+                    looked = time.monotonic()
                 time.sleep(POLL)
     finally:
         layout.close()
