@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ALPHA_MAX = 0.95
 PAPER_BATCH, PAPER_PASSES, PAPER_LR = 256, 3.0, 1e-3
 AUTO_PASSES, AUTO_LR, AUTO_STEPS, AUTO_ALPHA = 6.0, 1e-3, 120, 0.5
-REFRESH_EPOCHS = 5
+REFRESH_EPOCHS, REFRESHES = 5, 30  # epochs after which the held-out loss is read again, and about how often at the most
 CAPS = ("batch", "class", "instance")
 
 
@@ -80,10 +80,11 @@ def run(task: Task) -> Classifier:
     return ascend(task)
 
 
-def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refresh: float = REFRESH_EPOCHS) -> Classifier:
+def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refresh: float | None = None) -> Classifier:
     """Minimise the objective on forget and retain batches, plus `besides(ids)` of every retain batch where a method has more terms.
 
-    refresh: epochs after which the held-out loss is read again. Where an instance has several labels the objective takes the mean of their losses.
+    refresh: epochs after which the held-out loss is read again; None for every REFRESH_EPOCHS, of many epochs fewer (reading it takes as long as
+    a few dozen steps). Where an instance has several labels the objective takes the mean of their losses.
     """
     import torch
 
@@ -94,6 +95,8 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
     chosen = plan(task.params, len(task.forget), len(task.retain))
     task.chosen.update(chosen)
     epochs, alpha0 = chosen["epochs"], chosen["alpha"]
+    if refresh is None:
+        refresh = REFRESH_EPOCHS if task.params["preset"] == "paper" else max(REFRESH_EPOCHS, epochs // REFRESHES)
     generator = torch.Generator().manual_seed(task.seed)
     per_epoch = math.ceil(len(task.forget) / chosen["forget_batch"])
     # Requests from before there was a choice say nothing of it.
@@ -170,7 +173,7 @@ METHOD = Method(
     needs=("retain", "heldout"),
     cost="a few passes over the retain set",
     limits="Matches one number, the mean held-out loss: points that are harder or easier than average are pulled to the same place.",
-    version=1,
+    version=2,
     run=run,
     equation=r"\min_\theta\ \alpha_t \big[\max(L_v - L_f(\theta),\, 0)\big]^2 + (1 - \alpha_t)\, L_r(\theta)",
     where="where an instance has several labels, every loss is the mean over them",

@@ -37,7 +37,7 @@ def without_retain(task: Task) -> Classifier:
     return _hold(replace(task, x=x, y=y, forget=forget, heldout=heldout, retain=stand_ins), math.inf)
 
 
-def _hold(task: Task, refresh: float = nabla_tau.REFRESH_EPOCHS) -> Classifier:
+def _hold(task: Task, refresh: float | None = None) -> Classifier:
     from unlearn_core.methods import stakes
 
     model, held = task.model.eval(), stakes.anchors(task)
@@ -71,7 +71,7 @@ METHOD = (
         r"$\lambda$ its weight",
         params=(*nabla_tau.METHOD.params, ANCHORS, strength(0.1)),
         order=6,
-        version=1,
+        version=2,
         **_SHARED,
     ),
     Method(
