@@ -1,5 +1,6 @@
 """∇τ: its objective, its plan, its steps and what it may read."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -308,3 +309,21 @@ def test_a_forget_term_that_never_acts_is_said(trained, moons):
     easy = [i for i in moons.splits.train[:60].tolist() if training.mean_loss(trained[0], x, y, torch.tensor([i])) < 0.01]
     _, chosen, notes = apply(trained, moons, easy, "nabla_tau", passes=1)
     assert chosen["acted_steps"] > 0 and not notes
+
+
+def test_many_epochs_are_looked_at_and_the_held_out_loss_is_read_a_few_times_only(trained, moons, monkeypatch):
+    dataset, model = moons, copy.deepcopy(trained[0])
+    looks, reads = [], []
+    read = training.mean_loss
+    monkeypatch.setattr(training, "mean_loss", lambda *given: reads.append(1) or read(*given))
+    train = torch.as_tensor(dataset.splits.train)
+    x, y = training.tensors(dataset, "cpu")
+    params = declared(passes=50, batch=32)
+    task = Task(
+        model=model, x=x, y=y, forget=train[:5], retain=train[5:], heldout=torch.as_tensor(dataset.splits.heldout), share=0.05, params=params,
+        seed=0, device="cpu", train=None, progress=training.silent, watch=lambda model: bool(looks.append(1)),
+    )  # fmt: skip
+    nabla_tau.run(task)
+    epochs = task.chosen["epochs"]
+    assert epochs > 200 and len(looks) == len({k for k in range(1, epochs + 1) if k % (epochs // nabla_tau.LOOKS) == 0} | {epochs})
+    assert len(reads) == len(range(0, epochs, epochs // nabla_tau.REFRESHES))

@@ -20,6 +20,7 @@ ALPHA_MAX = 0.95
 PAPER_BATCH, PAPER_PASSES, PAPER_LR = 256, 3.0, 1e-3
 AUTO_PASSES, AUTO_LR, AUTO_STEPS, AUTO_ALPHA = 6.0, 1e-3, 120, 0.5
 REFRESH_EPOCHS, REFRESHES = 5, 30  # epochs after which the held-out loss is read again, and about how often at the most
+LOOKS = 100  # about how often at the most the guard-rail looks; an epoch of few forgotten instances is one step
 CAPS = ("batch", "class", "instance")
 
 
@@ -107,7 +108,7 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
         )
     # Per label, as in the paper's text study: one term is squared, so α would weigh a sum otherwise for every number of labels.
     labels = y.shape[1] if y.dim() > 1 else 1
-    state = {"alpha": alpha0, "unseen": 0.0}
+    state = {"alpha": alpha0, "unseen": 0.0, "done": 0}
     acted = torch.zeros((), device=x.device)
 
     def endless_retain() -> Iterator[Tensor]:
@@ -138,6 +139,10 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
         for forget in batches(task.forget, chosen["forget_batch"], generator):
             yield forget, next(retained)
 
+    def watch(model: Classifier) -> bool:
+        state["done"] += 1
+        return (state["done"] % max(1, epochs // LOOKS) == 0 or state["done"] == epochs) and task.watch(model)
+
     def loss(forget: Tensor, retain: Tensor) -> Tensor:
         unseen, forget_loss = to_cap(forget)
         retain_loss = loss_of(model(x[retain]), y[retain])
@@ -150,7 +155,7 @@ def ascend(task: Task, besides: Callable[[Tensor], Tensor] | None = None, refres
         schedule=lambda step: 1 - 0.9 * (step // per_epoch) / epochs,
         training_mode=task.params["statistics"] == "updated",
         progress=task.progress,
-        after_epoch=task.watch,
+        after_epoch=watch,
     )  # fmt: skip
     task.chosen["acted_steps"] = int(acted.item())
     if cap == "class" and (alone := set(y[task.forget].tolist()) - set(y[task.heldout].tolist())):
