@@ -121,6 +121,12 @@ def test_automatic_batches_give_enough_steps(retain):
     assert plan["batch"] <= 256
 
 
+def test_a_large_retain_set_is_not_passed_over_six_times():
+    assert nabla_tau.plan(declared(), 50, 10_240)["epochs"] == 240
+    assert nabla_tau.plan(declared(), 50, 45_830)["epochs"] == pytest.approx(240, abs=2)
+    assert nabla_tau.plan(declared(passes=6), 50, 45_830)["epochs"] == 1080
+
+
 def test_given_values_win():
     plan = nabla_tau.plan(declared(preset="paper", alpha=0.3, passes=2, batch=10, lr=0.01), 20, 100)
     assert plan == {"alpha": 0.3, "batch": 10, "forget_batch": 20, "epochs": 20, "lr": 0.01}

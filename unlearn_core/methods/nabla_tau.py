@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ALPHA_MAX = 0.95
 PAPER_BATCH, PAPER_PASSES, PAPER_LR = 256, 3.0, 1e-3
-AUTO_PASSES, AUTO_LR, AUTO_STEPS, AUTO_ALPHA = 6.0, 1e-3, 120, 0.5
+AUTO_PASSES, AUTO_LR, AUTO_STEPS, AUTO_MOST, AUTO_ALPHA = 6.0, 1e-3, 120, 240, 0.5
 REFRESH_EPOCHS, REFRESHES = 5, 30  # epochs after which the held-out loss is read again, and about how often at the most
 LOOKS = 100  # about how often at the most the guard-rail looks; an epoch of few forgotten instances is one step
 CAPS = ("batch", "class", "instance")
@@ -60,7 +60,8 @@ def plan(params: dict, forget: int, retain: int) -> dict:
     steps or more (fewer where even batches of 8 do not give them).
     """
     paper = params["preset"] == "paper"
-    passes = params["passes"] if params["passes"] != AUTO else PAPER_PASSES if paper else AUTO_PASSES
+    few = min(AUTO_PASSES, AUTO_MOST * PAPER_BATCH / retain)
+    passes = params["passes"] if params["passes"] != AUTO else PAPER_PASSES if paper else few
     batch = params["batch"]
     if batch == AUTO:
         batch = PAPER_BATCH if paper else auto_batch(passes, retain)
@@ -210,7 +211,7 @@ METHOD = Method(
             0.1,
             100,
             manual=AUTO_PASSES,
-            auto=f"{AUTO_PASSES:g}; with the paper preset {PAPER_PASSES:g}",
+            auto=f"{AUTO_PASSES:g}, or as many as {AUTO_MOST} steps give on a large set; with the paper preset {PAPER_PASSES:g}",
         ),
         Param(
             "batch",
