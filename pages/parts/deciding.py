@@ -37,6 +37,15 @@ def available(found: Original) -> bool:
     return found.meta["modality"] in MODALITIES and found.task != "number" and not models.info(found.spec.model).prepare
 
 
+def _unasked(found: Original) -> str:
+    """Why nobody can ask what the answers hang on, where people see words or columns; "" for pictures and points."""
+    if found.meta["modality"] not in MODALITIES:
+        return ""
+    if found.task == "number":
+        return "the answer is a number, which has no odds that a part could raise or lower"
+    return "the model reads the features of a frozen encoder, not the parts themselves"
+
+
 def weights(found: Original, ids: Iterable[int], ahead: Iterable[int] = ()) -> dict[int, np.ndarray]:
     """The weights of the parts of these instances as far as they are there.
 
@@ -123,6 +132,8 @@ def part_names(found: Original, instance: int) -> list[str]:
 def before_and_after(run: Run, found: Original) -> None:
     """What the answers of all models of a run hang on, one forgotten instance at a time; computed when a person asks."""
     if not available(found):
+        if reason := _unasked(found):
+            st.caption(f"Which words or columns decide is not told: {reason}.")
         return
     what = "words" if found.meta["modality"] == "text" else "columns"
     st.markdown(f"##### Which {what} decide, before and after")

@@ -322,3 +322,8 @@ def test_an_encoder_of_sentence_transformers(tmp_path, monkeypatch):
     monkeypatch.setenv("UNLEARN_OFFLINE", "1")
     with pytest.raises(BadInput, match="UNLEARN_OFFLINE forbids downloads"):
         pretrained_encoders.texts("all-MiniLM-L6-v2", "", "cpu")
+
+
+def test_the_folder_of_somebody_unknown_is_refused():
+    with pytest.raises(BadInput, match="^file: there is no '~nobody-of-this-name/x' on this machine"):
+        pretrained_encoders._place("~nobody-of-this-name/x")

@@ -67,6 +67,10 @@ def test_the_score_of_attacks_is_the_one_that_is_drawn(opened, task):
     assert ("The logit-scaled confidence φ" in text, "The score is minus the loss" in text) == (task == "labels", task == "number")
 
 
+def test_why_no_columns_are_marked_is_said_for_numbers(opened):
+    assert "Which words or columns decide is not told: the answer is a number" in opened["number"].set(section="Instances").texts()
+
+
 def test_shadow_models_are_not_offered(opened):
     for app in opened.values():
         app.set(section="Shadows")

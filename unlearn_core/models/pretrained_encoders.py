@@ -56,12 +56,12 @@ def pictures(name: str, file: str, side: int, device: str) -> Encode:
 def texts(name: str, folder: str, device: str) -> Encode:
     """An encoder of texts: a name or folder that sentence-transformers understands. Raises BadInput where package or weights are not there."""
     package = _package("sentence_transformers")
-    if folder and not Path(folder).expanduser().is_dir():
+    if folder and not _place(folder).is_dir():
         raise BadInput("file", f"there is no folder {folder!r}.", "Give the folder of a sentence encoder, or leave it empty.")
     barred = "" if folder else _barred(HUB)
     try:
         model = package.SentenceTransformer(
-            str(Path(folder).expanduser()) if folder else name,
+            str(_place(folder)) if folder else name,
             device=device,
             trust_remote_code=False,
             local_files_only=bool(folder or barred),
@@ -145,7 +145,7 @@ def _from_hub(name: str, place: str | None) -> str:
 def _load(body: nn.Module, head: str, state: dict[str, Tensor] | None, file: str, name: str) -> None:
     """Weights into the body; those of the classifier `head`, which is not used, are left out. Raises BadInput for a file that does not fit."""
     if state is None:
-        path = Path(file).expanduser()
+        path = _place(file)
         own.read(path)
         state = load_file(path)
     state = {key: value for key, value in state.items() if not key.startswith(f"{head}.")}
@@ -156,6 +156,13 @@ def _load(body: nn.Module, head: str, state: dict[str, Tensor] | None, file: str
             "file", f"the weights do not fit {name}: {', '.join(amiss[:NAMED])} and {max(len(amiss) - NAMED, 0)} more.", "Name its encoder."
         )
     body.load_state_dict(state, strict=False)
+
+
+def _place(named: str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:  # ~ of somebody unknown
+        raise BadInput("file", f"there is no {named!r} on this machine.", "Give the whole path.") from None
 
 
 def _package(name: str) -> Any:
