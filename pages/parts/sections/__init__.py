@@ -1,5 +1,6 @@
 """The evidence of one run, section by section. Numbers come from the run, drawings from figures."""
 
+from pages.parts import deciding
 from pages.parts.sections import (
     boundary,
     collateral,
@@ -44,6 +45,8 @@ def draw(section: str, run: Run, found: Original) -> None:
         SECTIONS[section](run, found)
     else:
         plainly.draw(run, found, section)
+        if section == "Instances":
+            deciding.before_and_after(run, found)
 
 
 def shown(run: Run) -> list[str]:
