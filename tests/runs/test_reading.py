@@ -191,19 +191,26 @@ def test_a_reader_goes_with_whoever_asked(reading):
     assert process.wait(timeout=20) == 0
 
 
-def test_progress_is_told_in_words(reading, tmp_path):
+def test_progress_is_told_in_words(reading, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 9, (100_000, 6))
     path = tmp_path / "t.csv"
     path.write_text("a,b,c,d,e,label\n" + "\n".join(",".join(map(str, row)) for row in rows.tolist()))
+    seen, get = [], reading._said.get
+
+    def heard(**how):
+        message = get(**how)
+        seen.extend([message] if "told" in message else [])
+        return message
+
+    monkeypatch.setattr(reading._said, "get", heard)  # whoever looks now and then sees the latest only
     reading.ask("check", path, "t.csv", "1", Options(target="label"))
-    seen = [(0.0, "")]
     while (found := reading.answer(0.01)) is None:
-        if seen[-1] != (reading.share, reading.words):
-            seen.append((reading.share, reading.words))
+        pass
     assert found.instances == 100_000
-    shares, words = zip(*seen[1:], strict=True)
+    shares, words = zip(*((message["share"], message["told"]) for message in seen), strict=True)
     assert list(shares) == sorted(shares) and shares[-1] < 1
+    assert (reading.words, reading.share) == (words[-1], shares[-1])
     assert {"Reading the rows"} <= set(words) and any("column" in word for word in words)
 
 
