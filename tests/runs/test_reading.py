@@ -196,14 +196,17 @@ def test_progress_is_told_in_words(reading, tmp_path, monkeypatch):
     rows = rng.integers(0, 9, (100_000, 6))
     path = tmp_path / "t.csv"
     path.write_text("a,b,c,d,e,label\n" + "\n".join(",".join(map(str, row)) for row in rows.tolist()))
-    seen, get = [], reading._said.get
+    said, seen = reading._said, []
 
-    def heard(**how):
-        message = get(**how)
-        seen.extend([message] if "told" in message else [])
-        return message
+    class Heard:
+        """Every message, where whoever looks now and then sees the latest only."""
 
-    monkeypatch.setattr(reading._said, "get", heard)  # whoever looks now and then sees the latest only
+        def get(self, timeout):
+            message = said.get(timeout=timeout)
+            seen.extend([message] if "told" in message else [])
+            return message
+
+    monkeypatch.setattr(reading, "_said", Heard())
     reading.ask("check", path, "t.csv", "1", Options(target="label"))
     while (found := reading.answer(0.01)) is None:
         pass
